@@ -1,0 +1,96 @@
+"""Loading of a settings class, with every problem named at once and no value ever shown."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from dotenv import dotenv_values
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DOTENV = ".env"
+
+S = TypeVar("S", bound="ServiceSettings")
+
+
+class ServiceSettings(BaseSettings):
+    """The base of each service's settings.
+
+    A field `db_dsn` is read from the variable DB_DSN, from the `.env` file in the working directory, or from the file
+    that DB_DSN_FILE names, in this order. A variable that is set to nothing counts as not set.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=DOTENV,
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+
+class InvalidSettingsError(Exception):
+    """Settings that a service cannot start with: one sentence a problem, each opening with the variable's name."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def load(settings: type[S]) -> S:
+    """Read `settings` from the environment.
+
+    Raises:
+        InvalidSettingsError: with every missing or malformed variable, never with a value.
+    """
+    given: Mapping[str, str | None] = {**dotenv_values(DOTENV), **os.environ}
+    mounted: dict[str, str] = {}
+    problems: dict[str, str] = {}
+    for field in settings.model_fields:
+        name = field.upper()
+        path = given.get(f"{name}_FILE")
+        if not path:
+            continue
+        if given.get(name):
+            problems[name] = f"{name} and {name}_FILE are both set; keep one of them"
+            continue
+        try:
+            mounted[field] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            problems[name] = f"{name}_FILE names a file that cannot be read: {reason}"
+    try:
+        loaded = settings(**mounted)
+    except ValidationError as invalid:
+        for problem in invalid.errors(include_url=False, include_input=False, include_context=False):
+            name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
+            problems.setdefault(name, _sentence(name, problem["type"], problem["msg"]))
+    else:
+        if not problems:
+            return loaded
+    raise InvalidSettingsError(list(problems.values()))
+
+
+def load_or_exit(settings: type[S]) -> S:
+    """Read `settings` from the environment, or name every problem on standard error and exit with code 2."""
+    try:
+        return load(settings)
+    except InvalidSettingsError as invalid:
+        exit_with(invalid.problems)
+
+
+def exit_with(problems: list[str]) -> NoReturn:
+    """Print one line a problem on standard error and exit with code 2."""
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)  # noqa: T201  # logging is configured from these settings
+    sys.exit(2)
+
+
+def _sentence(name: str, kind: str, message: str) -> str:
+    if kind == "missing":
+        return f"{name} is not set"
+    message = message.removeprefix("Value error, ")
+    return message if message.startswith(name) else f"{name}: {message[:1].lower()}{message[1:]}"

@@ -1,0 +1,58 @@
+"""The settings that both services have."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from settings.load import ServiceSettings
+
+
+def hosts_and_ports(value: str) -> tuple[str, ...]:
+    """Split `host:port[,host:port...]`; IPv6 hosts stand in brackets. A scheme such as http:// is dropped.
+
+    Raises:
+        ValueError: with a sentence, when a part is not `host:port`.
+    """
+    parts = tuple(part.strip().removeprefix("http://").rstrip("/") for part in value.split(","))
+    for part in parts:
+        host, _, port = part.rpartition(":")
+        if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError("must be host:port, or several of them with commas between")
+        if ":" in host and not (host.startswith("[") and host.endswith("]")):
+            raise ValueError("an IPv6 address must stand in brackets, as in [::1]:2379")
+    return parts
+
+
+def _is_hosts_and_ports(value: str) -> str:
+    hosts_and_ports(value)
+    return value
+
+
+class LogSettings(ServiceSettings):
+    """How a service logs."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """`auto` is text on a terminal and JSON elsewhere."""
+
+
+class AdminSettings(ServiceSettings):
+    """Where /livez, /readyz and /metrics are served."""
+
+    admin_host: str = "0.0.0.0"  # the kubelet and Prometheus come from outside the pod
+    admin_port: int = Field(default=9090, ge=0, le=65535)
+
+
+class EtcdSettings(ServiceSettings):
+    """Where the registry is and under which names it is used."""
+
+    etcd_address: Annotated[str, AfterValidator(_is_hosts_and_ports)] | None = None
+    etcd_username: str | None = None
+    etcd_password: SecretStr | None = None
+    registry_service: str = Field(default="user", pattern=r"^[A-Za-z0-9._-]+\Z")
+    registry_prefix: str = Field(default="kitex/registry-etcd", pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*\Z")
+
+    @property
+    def etcd_endpoints(self) -> tuple[str, ...]:
+        """The etcd members as `host:port`, empty when no registry is used."""
+        return hosts_and_ports(self.etcd_address) if self.etcd_address else ()
