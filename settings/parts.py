@@ -49,8 +49,8 @@ class EtcdSettings(ServiceSettings):
     etcd_address: Annotated[str, AfterValidator(_is_hosts_and_ports)] | None = None
     etcd_username: str | None = None
     etcd_password: SecretStr | None = None
-    registry_service: str = Field(default="user", pattern=r"^[A-Za-z0-9._-]+\Z")
-    registry_prefix: str = Field(default="kitex/registry-etcd", pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*\Z")
+    registry_service: str = Field(default="user", pattern=r"^[A-Za-z0-9._-]+$")
+    registry_prefix: str = Field(default="kitex/registry-etcd", pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$")
 
     @property
     def etcd_endpoints(self) -> tuple[str, ...]:
