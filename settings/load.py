@@ -18,8 +18,9 @@ S = TypeVar("S", bound="ServiceSettings")
 class ServiceSettings(BaseSettings):
     """The base of each service's settings.
 
-    A field `db_dsn` is read from the variable DB_DSN, from the `.env` file in the working directory, or from the file
-    that DB_DSN_FILE names, in this order. A variable that is set to nothing counts as not set.
+    A field `db_dsn` is read from the variable DB_DSN or the file that DB_DSN_FILE names. What the environment does not
+    set may stand in a `.env` file in the working directory, under the same names. A variable that is set to nothing
+    counts as not set, and what no field is named after is left alone.
     """
 
     model_config = SettingsConfigDict(
@@ -46,27 +47,25 @@ def load(settings: type[S]) -> S:
     Raises:
         InvalidSettingsError: with every missing or malformed variable, never with a value.
     """
-    given: Mapping[str, str | None] = {**dotenv_values(DOTENV), **os.environ}
+    try:
+        sources: list[Mapping[str, str | None]] = [os.environ, dotenv_values(DOTENV, encoding="utf-8")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettingsError([f"{DOTENV} cannot be read: {_reason(error)}"]) from None
     mounted: dict[str, str] = {}
     problems: dict[str, str] = {}
     for field in settings.model_fields:
-        name = field.upper()
-        path = given.get(f"{name}_FILE")
-        if not path:
-            continue
-        if given.get(name):
-            problems[name] = f"{name} and {name}_FILE are both set; keep one of them"
-            continue
         try:
-            mounted[field] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-            problems[name] = f"{name}_FILE names a file that cannot be read: {reason}"
+            value = _mounted(field.upper(), sources)
+        except ValueError as error:
+            problems[field.upper()] = str(error)
+        else:
+            if value is not None:
+                mounted[field] = value
     try:
         loaded = settings(**mounted)
     except ValidationError as invalid:
         for problem in invalid.errors(include_url=False, include_input=False, include_context=False):
-            name = str(problem["loc"][0]).upper() if problem["loc"] else "settings"
+            name = str(problem["loc"][0]).upper() if problem["loc"] else ""
             problems.setdefault(name, _sentence(name, problem["type"], problem["msg"]))
     else:
         if not problems:
@@ -89,8 +88,39 @@ def exit_with(problems: list[str]) -> NoReturn:
     sys.exit(2)
 
 
+def _mounted(name: str, sources: list[Mapping[str, str | None]]) -> str | None:
+    """Return what stands in the file that `name`_FILE names, None when the variable does not come from a file.
+
+    Raises:
+        ValueError: with a sentence, when the file cannot be read or is empty, or both variables are set side by side.
+    """
+    for source in sources:
+        path = source.get(f"{name}_FILE")
+        if source.get(name):
+            if path:
+                raise ValueError(f"{name} and {name}_FILE are both set; keep one of them")
+            return None
+        if path:
+            break
+    else:
+        return None
+    try:
+        value = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name}_FILE names a file that cannot be read: {_reason(error)}") from None
+    if not value:
+        raise ValueError(f"{name}_FILE names an empty file")
+    return value
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or "no reason given") if isinstance(error, OSError) else "not UTF-8"
+
+
 def _sentence(name: str, kind: str, message: str) -> str:
     if kind == "missing":
         return f"{name} is not set"
     message = message.removeprefix("Value error, ")
-    return message if message.startswith(name) else f"{name}: {message[:1].lower()}{message[1:]}"
+    if not name or message.startswith(name):
+        return message
+    return f"{name}: {message[:1].lower()}{message[1:]}"

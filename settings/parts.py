@@ -1,10 +1,13 @@
 """The settings that both services have."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
 from settings.load import ServiceSettings
+
+_HOST_AND_PORT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?\]):(?P<port>[0-9]{1,5})")
 
 
 def hosts_and_ports(value: str) -> tuple[str, ...]:
@@ -15,11 +18,9 @@ def hosts_and_ports(value: str) -> tuple[str, ...]:
     """
     parts = tuple(part.strip().removeprefix("http://").rstrip("/") for part in value.split(","))
     for part in parts:
-        host, _, port = part.rpartition(":")
-        if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ValueError("must be host:port, or several of them with commas between")
-        if ":" in host and not (host.startswith("[") and host.endswith("]")):
-            raise ValueError("an IPv6 address must stand in brackets, as in [::1]:2379")
+        match = _HOST_AND_PORT.fullmatch(part)
+        if match is None or not 0 < int(match["port"]) < 65536:
+            raise ValueError("must be host:port, or several of them with commas between; IPv6 as in [::1]:2379")
     return parts
 
 

@@ -1,11 +1,13 @@
 """The admin port: /livez, /readyz and /metrics on a thread of their own."""
 
 import logging
+import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable
-from socketserver import ThreadingMixIn
+from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import make_wsgi_app
 
@@ -29,7 +31,8 @@ class AdminServer:
         """
         self._probes = {"/livez": livez, "/readyz": readyz}
         self._metrics = make_wsgi_app()
-        self._server = make_server(host, port, self._answer, server_class=_Server, handler_class=_QuietHandler)
+        self._server = (_IPv6Server if ":" in host else _Server)((host, port), _Handler)
+        self._server.set_app(self._answer)
         self._thread = threading.Thread(target=self._server.serve_forever, name="admin", daemon=True)
 
     @property
@@ -43,8 +46,9 @@ class AdminServer:
 
     def stop(self) -> None:
         """Stop answering and close the port."""
-        self._server.shutdown()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
         self._server.server_close()
 
     def _answer(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -55,19 +59,46 @@ class AdminServer:
         probe = self._probes.get(path)
         if probe is None:
             status, text = "404 Not Found", "not found; there are /livez, /readyz and /metrics"
-        elif problem := probe():
+        elif environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
+            status, text = "405 Method Not Allowed", "only GET and HEAD are allowed"
+        elif problem := _ask(probe):
             status, text = "503 Service Unavailable", problem
         else:
             status, text = "200 OK", "ok"
-        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
-        return [f"{text}\n".encode()]
+        headers = [("Content-Type", "text/plain; charset=utf-8")]
+        if status.startswith("405"):
+            headers.append(("Allow", "GET, HEAD"))
+        start_response(status, headers)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [f"{text}\n".encode()]
+
+
+def _ask(probe: Probe) -> str | None:
+    try:
+        return probe()
+    except Exception:
+        logger.exception("a probe failed")
+        return "the probe itself failed; the log says why"
 
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    request_queue_size = 64
+
+    def server_bind(self) -> None:
+        # not HTTPServer's, which looks up the host's full name: without a name server that takes many seconds
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+        self.setup_environ()
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002  # the base class's
+        logger.debug("connection failed: %s", sys.exc_info()[1])
 
 
-class _QuietHandler(WSGIRequestHandler):
+class _IPv6Server(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Handler(WSGIRequestHandler):
     timeout = 10
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
