@@ -8,7 +8,7 @@ from typing import NoReturn, TypeVar
 
 from dotenv import dotenv_values
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 DOTENV = ".env"
 
@@ -47,26 +47,15 @@ def load(settings: type[S]) -> S:
     Raises:
         InvalidSettingsError: with every missing or malformed variable, never with a value.
     """
-    try:
-        sources: list[Mapping[str, str | None]] = [os.environ, dotenv_values(DOTENV, encoding="utf-8")]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSettingsError([f"{DOTENV} cannot be read: {_reason(error)}"]) from None
-    mounted: dict[str, str] = {}
-    problems: dict[str, str] = {}
-    for field in settings.model_fields:
-        try:
-            value = _mounted(field.upper(), sources)
-        except ValueError as error:
-            problems[field.upper()] = str(error)
-        else:
-            if value is not None:
-                mounted[field] = value
+    mounted, problems = _read_mounted(settings)
     try:
         loaded = settings(**mounted)
     except ValidationError as invalid:
         for problem in invalid.errors(include_url=False, include_input=False, include_context=False):
             name = str(problem["loc"][0]).upper() if problem["loc"] else ""
             problems.setdefault(name, _sentence(name, problem["type"], problem["msg"]))
+    except SettingsError as error:
+        problems[""] = str(error)  # a list that is not JSON; it names the field and shows no value
     else:
         if not problems:
             return loaded
@@ -86,6 +75,25 @@ def exit_with(problems: list[str]) -> NoReturn:
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)  # noqa: T201  # logging is configured from these settings
     sys.exit(2)
+
+
+def _read_mounted(settings: type[ServiceSettings]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the values of the fields that come from files, by field, and the problems met, by variable."""
+    try:
+        sources: list[Mapping[str, str | None]] = [os.environ, dotenv_values(DOTENV, encoding="utf-8")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettingsError([f"{DOTENV} cannot be read: {_reason(error)}"]) from None
+    values: dict[str, str] = {}
+    problems: dict[str, str] = {}
+    for field in settings.model_fields:
+        try:
+            value = _mounted(field.upper(), sources)
+        except ValueError as error:
+            problems[field.upper()] = str(error)
+        else:
+            if value is not None:
+                values[field] = value
+    return values, problems
 
 
 def _mounted(name: str, sources: list[Mapping[str, str | None]]) -> str | None:

@@ -1,0 +1,48 @@
+"""Trace ids: which ones are taken from a client, which are replaced."""
+
+import re
+
+import pytest
+
+from telemetry import trace
+
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+@pytest.mark.parametrize("value", ["a", "A.b_c-9", "x" * 64])
+def test_a_clients_id_is_taken(value: str) -> None:
+    assert trace.accept(value, f"00-{TRACE}-{PARENT}-01") == value
+
+
+@pytest.mark.parametrize("value", [None, "", "x" * 65, "a b", "a\n", "a\r\nSet-Cookie: x", "é", "a;b", "\x00"])
+def test_any_other_is_replaced(value: str | None) -> None:
+    made = trace.accept(value)
+    assert re.fullmatch("[0-9a-f]{32}", made)
+    assert made != trace.accept(value)
+
+
+def test_without_an_id_the_traceparents_is_taken() -> None:
+    assert trace.accept(None, f"00-{TRACE}-{PARENT}-01") == TRACE
+
+
+@pytest.mark.parametrize(
+    ("value", "parsed"),
+    [
+        (f"00-{TRACE}-{PARENT}-01", (TRACE, PARENT)),
+        (f"00-{TRACE}-{PARENT}-00", (TRACE, PARENT)),
+        (f"cc-{TRACE}-{PARENT}-01-what-the-future-brings", (TRACE, PARENT)),
+        (None, None),
+        ("", None),
+        ("junk", None),
+        (f"00-{TRACE}-{PARENT}-01-more", None),
+        (f"00-{TRACE}-{PARENT}-01\n", None),
+        (f"ff-{TRACE}-{PARENT}-01", None),
+        (f"00-{'0' * 32}-{PARENT}-01", None),
+        (f"00-{TRACE}-{'0' * 16}-01", None),
+        (f"00-{TRACE.upper()}-{PARENT}-01", None),
+        (f"00-{TRACE[:-1]}-{PARENT}-01", None),
+        (f"cc-{TRACE}-{PARENT}-01what", None),
+    ],
+)
+def test_traceparent(value: str | None, parsed: tuple[str, str] | None) -> None:
+    assert trace.parse_traceparent(value) == parsed
