@@ -1,0 +1,267 @@
+"""The etcd client: one connection to one member, made by etcd3, with a deadline on every call."""
+
+import enum
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self
+
+import grpc
+
+from registry import etcd3_messages
+
+etcd3_messages.install()
+
+import etcd3  # noqa: E402  # importable only now
+from etcd3 import etcdrpc  # noqa: E402
+
+__all__ = ["Cause", "Client", "Entry", "EtcdConfig", "EtcdError", "Watch", "WatchEvent", "etcdrpc"]
+
+_CHANNEL_OPTIONS = {
+    # Channels to one address share a connection, and its back-off, unless told not to: closing one would heal nothing.
+    "grpc.use_local_subchannel_pool": 1,
+    # etcd is a neighbour: a proxy that is set up for the way out of the network must not see this.
+    "grpc.enable_http_proxy": 0,
+    # These notice an etcd that hangs within 5 s. A ping more often than etcd's 5 s minimum would get GOAWAY.
+    "grpc.keepalive_time_ms": 6000,
+    "grpc.keepalive_timeout_ms": 3000,
+    "grpc.http2.ping_timeout_ms": 3000,
+    "grpc.keepalive_permit_without_calls": 1,
+    "grpc.http2.max_pings_without_data": 0,
+    "grpc.max_reconnect_backoff_ms": 1000,
+    # Junk that someone wrote under the prefix must not make the list unreadable.
+    "grpc.max_receive_message_length": -1,
+}
+
+_REQUIRE_LEADER = ("hasleader", "true")
+"""Ends a stream on a member that has lost its quorum, as in etcd's clientv3.WithRequireLeader."""
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdConfig:
+    """Where etcd is, and as whom it is used."""
+
+    endpoints: tuple[str, ...]
+    """The members, each `host:port`."""
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    timeout: float = 2.0
+    """Seconds that a call may take."""
+
+    def __post_init__(self) -> None:
+        if not self.endpoints:
+            raise ValueError("at least one etcd endpoint is needed")
+        if (self.username is None) != (self.password is None):
+            raise ValueError("an etcd user name and its password go together")
+
+
+class Cause(enum.Enum):
+    """Why etcd cannot be used, as a person who can mend it would tell the cases apart."""
+
+    UNREACHABLE = "etcd cannot be reached at ETCD_ADDRESS"
+    CREDENTIALS = "etcd refuses ETCD_USERNAME and its ETCD_PASSWORD"
+    NO_CREDENTIALS = "etcd demands authentication; set ETCD_USERNAME and ETCD_PASSWORD"
+    PERMISSION = "etcd denies what is needed; the role of ETCD_USERNAME must cover the registry's prefix"
+    TOKEN = "the token of etcd has expired"  # noqa: S105  # nothing is wrong: the next session gets another
+    STREAM = "etcd has ended a watch"
+    OTHER = "etcd fails"
+
+
+class EtcdError(Exception):
+    """A call to etcd failed. The text never holds a credential."""
+
+    def __init__(self, cause: Cause, details: str) -> None:
+        super().__init__(f"{cause.value}: {details}")
+        self.cause = cause
+        self.details = details
+
+
+class Entry(NamedTuple):
+    """A key as etcd holds it; `lease` is 0 when it has none."""
+
+    key: str
+    value: bytes
+    lease: int
+    revision: int
+
+
+class WatchEvent(NamedTuple):
+    """A change of a key: `entry.revision` is the change's revision; a deleted key has an empty value."""
+
+    entry: Entry
+    deleted: bool
+
+
+Sink = Callable[["Watch", tuple[WatchEvent, ...] | EtcdError], None]
+
+
+class Client:
+    """A connection to one member of etcd, with a token when etcd wants one.
+
+    Every method but close() raises EtcdError.
+    """
+
+    def __init__(self, config: EtcdConfig, endpoint: str) -> None:
+        """Connect to `endpoint` and authenticate.
+
+        Raises:
+            EtcdError: when the credentials are refused or the member does not answer.
+        """
+        host, _, port = endpoint.rpartition(":")
+        self._timeout = config.timeout
+        self._metadata: tuple[tuple[str, str], ...] = (_REQUIRE_LEADER,)
+        # etcd3 would authenticate by itself, and leak the channel when that fails.
+        self._etcd = etcd3.client(host, int(port), timeout=config.timeout, grpc_options=list(_CHANNEL_OPTIONS.items()))
+        try:
+            if config.username is not None:
+                self._authenticate(config.username, config.password or "")
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the connection; calls and watches under way end with an error."""
+        self._etcd.close()
+
+    def list(self, prefix: str) -> tuple[list[Entry], int]:
+        """List what is under `prefix`, and the revision at which that was so."""
+        end = etcd3.utils.increment_last_byte(prefix.encode())
+        answer = self._call(self._etcd.kvstub.Range, etcdrpc.RangeRequest(key=prefix.encode(), range_end=end))
+        return [_entry(kv) for kv in answer.kvs], answer.header.revision
+
+    def get(self, key: str) -> tuple[Entry | None, int]:
+        """Read `key`, and the revision at which it was so."""
+        answer = self._call(self._etcd.kvstub.Range, etcdrpc.RangeRequest(key=key.encode()))
+        return (_entry(answer.kvs[0]) if answer.kvs else None), answer.header.revision
+
+    def put(self, key: str, value: bytes, lease: int, *, unchanged_since: int) -> bool:
+        """Write `key` under `lease` if its last change was at revision `unchanged_since`, 0 for none.
+
+        Returns False when it has changed since.
+        """
+        unchanged = etcdrpc.Compare(
+            key=key.encode(),
+            target=etcdrpc.Compare.MOD,
+            result=etcdrpc.Compare.EQUAL,
+            mod_revision=unchanged_since,
+        )
+        put = etcdrpc.PutRequest(key=key.encode(), value=value, lease=lease)
+        request = etcdrpc.TxnRequest(compare=[unchanged], success=[etcdrpc.RequestOp(request_put=put)])
+        return bool(self._call(self._etcd.kvstub.Txn, request).succeeded)
+
+    def grant(self, lease: int, ttl: int) -> int:
+        """Make a lease with an id of the caller's choice, and return the seconds that it lives."""
+        return int(self._call(self._etcd.leasestub.LeaseGrant, etcdrpc.LeaseGrantRequest(ID=lease, TTL=ttl)).TTL)
+
+    def keep_alive(self, lease: int) -> int:
+        """Renew a lease, and return the seconds that it lives from now; 0 or less when there is no such lease."""
+        requests = iter([etcdrpc.LeaseKeepAliveRequest(ID=lease)])
+        for answer in self._call(self._etcd.leasestub.LeaseKeepAlive, requests, _first):
+            return int(answer.TTL)
+        raise EtcdError(Cause.STREAM, "no answer to a keepalive")
+
+    def revoke(self, lease: int) -> bool:
+        """Revoke a lease with the keys under it; returns False when there is no such lease."""
+        try:
+            self._call(self._etcd.leasestub.LeaseRevoke, etcdrpc.LeaseRevokeRequest(ID=lease))
+        except EtcdError as error:
+            if isinstance(error.__cause__, grpc.RpcError) and error.__cause__.code() is grpc.StatusCode.NOT_FOUND:
+                return False
+            raise
+        return True
+
+    def watch(self, key: str, sink: Sink, *, start_revision: int, prefix: bool = False) -> "Watch":
+        """Follow `key`, or all keys under it, from `start_revision` on; see Watch."""
+        end = etcd3.utils.increment_last_byte(key.encode()) if prefix else None
+        create = etcdrpc.WatchCreateRequest(key=key.encode(), range_end=end, start_revision=start_revision)
+        return Watch(
+            etcdrpc.WatchStub(self._etcd.channel), etcdrpc.WatchRequest(create_request=create), self._metadata, sink
+        )
+
+    def _authenticate(self, username: str, password: str) -> None:
+        stub = etcdrpc.AuthStub(self._etcd.channel)
+        try:
+            answer = self._call(stub.Authenticate, etcdrpc.AuthenticateRequest(name=username, password=password))
+        except EtcdError as error:
+            if "authentication is not enabled" in error.details:
+                return
+            raise
+        self._metadata = (*self._metadata, ("token", answer.token))
+
+    def _call(
+        self, method: Callable[..., Any], request: Any, read: Callable[[Any], Any] = lambda answer: answer
+    ) -> Any:
+        try:
+            return read(method(request, timeout=self._timeout, metadata=self._metadata))
+        except grpc.RpcError as error:
+            raise _translated(error) from error
+
+
+class Watch:
+    """A watch whose reader thread hands everything to `sink`, ending with exactly one EtcdError."""
+
+    def __init__(self, stub: Any, request: Any, metadata: tuple[tuple[str, str], ...], sink: Sink) -> None:
+        self._sink = sink
+        self._ended = threading.Event()
+        self._call = stub.Watch(self._requests(request), metadata=metadata)
+        threading.Thread(target=self._read, name="etcd-watch", daemon=True).start()
+
+    def _requests(self, request: Any) -> Iterator[Any]:
+        yield request
+        self._ended.wait()  # a stream whose requests have ended counts as half closed
+
+    def _read(self) -> None:
+        error = EtcdError(Cause.STREAM, "no more answers")
+        try:
+            for answer in self._call:
+                if answer.canceled:
+                    error = _translated_text(answer.cancel_reason or f"compacted at {answer.compact_revision}")
+                    break
+                self._sink(self, tuple(WatchEvent(_entry(e.kv), e.type == e.DELETE) for e in answer.events))
+        except grpc.RpcError as broken:
+            error = _translated(broken)
+        finally:
+            self._ended.set()
+            self._call.cancel()
+            self._sink(self, error)
+
+
+def _first(answers: Iterator[Any]) -> list[Any]:
+    return [next(answers)]
+
+
+def _entry(kv: Any) -> Entry:
+    return Entry(kv.key.decode(errors="replace"), kv.value, kv.lease, kv.mod_revision)
+
+
+def _translated(error: grpc.RpcError) -> EtcdError:
+    code, details = error.code(), error.details() or ""
+    if code is grpc.StatusCode.PERMISSION_DENIED:
+        return EtcdError(Cause.PERMISSION, details)
+    if code in (
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.CANCELLED,
+    ):
+        return EtcdError(Cause.UNREACHABLE, details)
+    return _translated_text(details)
+
+
+def _translated_text(details: str) -> EtcdError:
+    for text, cause in (
+        ("user name is empty", Cause.NO_CREDENTIALS),
+        ("authentication failed", Cause.CREDENTIALS),
+        ("invalid auth token", Cause.TOKEN),
+        ("revision of auth store is old", Cause.TOKEN),
+        ("permission denied", Cause.PERMISSION),
+        ("compacted", Cause.STREAM),
+    ):
+        if text in details:
+            return EtcdError(cause, details)
+    return EtcdError(Cause.OTHER, details)
