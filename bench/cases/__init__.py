@@ -1,0 +1,1 @@
+"""One module a measurement, each with a `measure(folder)` that returns its figures."""

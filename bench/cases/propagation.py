@@ -1,0 +1,82 @@
+"""From a key's appearance in etcd to the first call that its instance gets through the gateway."""
+
+import secrets
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+import grpc
+import httpx
+
+from bench.processes import JWT_SECRET, LOOPBACK, Service, etcd, until_ready
+from bench.report import Figure, at_most
+from bench.users_stub import InstantUsers, serve
+from protos.user.v1 import user_pb2
+from registry import DEFAULT_PREFIX, EtcdConfig, Instance, key
+from registry.etcd import Client
+
+INSTANCES = 60
+CLIENTS = 2
+
+
+class _Noticing(InstantUsers):
+    """Knows when it was first called."""
+
+    def __init__(self) -> None:
+        self.called = threading.Event()
+        self.first_call = 0.0
+
+    def Login(self, request: user_pb2.LoginRequest, context: grpc.ServicerContext) -> user_pb2.LoginResponse:
+        if not self.called.is_set():
+            self.first_call = time.monotonic()
+            self.called.set()
+        return super().Login(request, context)
+
+
+def measure(folder: Path) -> list[Figure]:
+    """Add one instance after the other under steady logins, and time each until its first call."""
+    with ExitStack() as stack:
+        address = stack.enter_context(etcd(folder))
+        pool = ThreadPoolExecutor(16)
+        gateway = stack.enter_context(
+            Service("gateway_svc", {**LOOPBACK, "JWT_SECRET": JWT_SECRET, "ETCD_ADDRESS": address}, folder=folder)
+        )
+        ports = gateway.listening()
+        client = stack.enter_context(Client(EtcdConfig((address,), timeout=10), address))
+        lease = 1 + secrets.randbelow(2**62)
+        client.grant(lease, 600)
+
+        def appear() -> float:
+            users = _Noticing()
+            server, port = serve(users, pool)
+            stack.callback(server.stop, None)
+            instance = Instance(f"127.0.0.1:{port}")
+            client.put(key(DEFAULT_PREFIX, "user", instance.address), instance.encode(), lease, unchanged_since=0)
+            appeared = time.monotonic()
+            if not users.called.wait(20):
+                raise RuntimeError("an instance that appeared got no call in 20 s")
+            return users.first_call - appeared
+
+        stop = threading.Event()
+
+        def log_in() -> None:
+            with httpx.Client(timeout=10) as http:
+                while not stop.is_set():
+                    login = {"username": "bench_user", "password": "password123"}
+                    http.post(f"http://127.0.0.1:{ports['port']}/api/login", json=login)
+
+        with ThreadPoolExecutor(CLIENTS) as clients:
+            logins = [clients.submit(log_in) for _ in range(CLIENTS)]
+            try:
+                appear()  # only now the gateway can become ready
+                until_ready(f"http://127.0.0.1:{ports['admin_port']}/readyz")
+                taken = sorted(appear() for _ in range(INSTANCES))
+            finally:
+                stop.set()
+            for login in logins:
+                login.result()
+    detail = f"median {median(taken) * 1e3:.1f} ms, {INSTANCES} instances, one after the other, under steady logins"
+    return [at_most("key in etcd to first call: p99", taken[int(INSTANCES * 0.99)] * 1e3, 100, "ms", detail)]
