@@ -38,7 +38,7 @@ lint: $(DEV) ## check style and types
 
 protos: $(DEV) ## regenerate the code of protos/
 	$(PY) -m grpc_tools.protoc -I . --plugin=protoc-gen-mypy_grpc=$(dir $(PY))protoc-gen-mypy_grpc \
-	  --python_out=$(OUT) --pyi_out=$(OUT) --grpc_python_out=$(OUT) --mypy_grpc_out=$(OUT) protos/user/v1/user.proto
+	  --python_out=$(OUT) --pyi_out=$(OUT) --grpc_python_out=$(OUT) --mypy_grpc_out=quiet:$(OUT) protos/user/v1/user.proto
 
 lock: $(DEV) ## resolve requirements/ anew from pyproject.toml
 	for group in $(GROUPS); do \
