@@ -1,0 +1,55 @@
+"""`python -m user_svc` serves; `python -m user_svc migrate` brings the schema up and ends."""
+
+import argparse
+import logging
+import sys
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from settings import load_or_exit
+from telemetry import logs
+from user_svc import schema
+from user_svc.config import UserSettings
+from user_svc.database import Database, explain
+from user_svc.server import PortTakenError, Server
+
+logger = logging.getLogger("user_svc")
+
+
+def main() -> int:
+    """Run the command and return the exit code: 1 when the environment, 2 when a setting is at fault."""
+    parser = argparse.ArgumentParser(prog="python -m user_svc", description=__doc__)
+    parser.add_argument("command", nargs="?", choices=["serve", "migrate"], default="serve")
+    command = parser.parse_args().command
+    settings = load_or_exit(UserSettings)
+    logs.configure("user_svc", level=settings.log_level, style=settings.log_format, instance=settings.instance)
+    return _migrate(settings) if command == "migrate" else _serve(settings)
+
+
+def _serve(settings: UserSettings) -> int:
+    try:
+        server = Server(settings)
+    except PortTakenError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # for the person who typed the command
+        return 1
+    return server.run()
+
+
+def _migrate(settings: UserSettings) -> int:
+    database = Database(settings.database)
+    try:
+        database.ping()
+        schema.upgrade(database)
+    except SQLAlchemyError as error:
+        logger.error("%s: the database cannot be used", settings.database_variable, extra={"cause": explain(error)})  # noqa: TRY400  # a traceback would say no more
+        return 1
+    except (OSError, schema.UnusableSchemaError) as error:
+        logger.error("%s: the schema cannot be brought up", settings.database_variable, extra={"cause": str(error)})  # noqa: TRY400  # as above
+        return 1
+    finally:
+        database.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

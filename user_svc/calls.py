@@ -1,0 +1,100 @@
+"""What surrounds every call of user.v1.UserService: trace id, log line, metrics, and the status of what failed."""
+
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from typing import Any
+
+import grpc
+
+from telemetry import trace
+from user_svc import metrics
+from user_svc.database import DatabaseUnavailableError
+from user_svc.passwords import OverloadedError
+
+RETRY_AFTER = "retry-after"
+"""The trailing metadata that says in how many seconds a refused call may be tried again."""
+
+logger = logging.getLogger("user_svc.calls")
+
+_Behavior = Callable[[Any, grpc.ServicerContext], Any]
+
+
+class CallInterceptor(grpc.ServerInterceptor):
+    """Wraps the unary methods of one service; other services, such as health checks, pass untouched."""
+
+    def __init__(self, service: str, on_unavailable: Callable[[], None]) -> None:
+        """`on_unavailable` is called when a call found the database unusable."""
+        self._service = service
+        self._prefix = f"/{service}/"
+        self._on_unavailable = on_unavailable
+
+    def intercept_service(
+        self,
+        continuation: "Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None]",
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wrap the handler of a call to the service."""
+        handler = continuation(handler_call_details)
+        name: str = handler_call_details.method
+        if handler is None or handler.unary_unary is None or not name.startswith(self._prefix):
+            return handler
+        return grpc.unary_unary_rpc_method_handler(
+            self._wrap(name.removeprefix(self._prefix), handler.unary_unary),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _wrap(self, method: str, behavior: _Behavior) -> _Behavior:
+        seconds = metrics.grpc_seconds.labels(self._service, method)
+
+        def call(request: Any, context: grpc.ServicerContext) -> Any:
+            started = time.perf_counter()
+            metadata = dict(context.invocation_metadata())
+            given = metadata.get(trace.METADATA_KEY)
+            token = trace.current.set(trace.accept(given if isinstance(given, str) else None))
+            answer: Any = None
+            code, details = grpc.StatusCode.OK, ""
+            fields: dict[str, object] = {}
+            try:
+                if not context.is_active():
+                    raise CancelledError  # noqa: TRY301  # what a caller that has gone asked for is not begun
+                answer = behavior(request, context)
+                fields["result"] = answer.code
+            except DatabaseUnavailableError as error:
+                code, fields["cause"] = grpc.StatusCode.UNAVAILABLE, str(error)
+                self._on_unavailable()
+                details = "the database cannot be used"
+            except OverloadedError as error:
+                code, fields["retry_after"] = grpc.StatusCode.RESOURCE_EXHAUSTED, error.retry_after
+                context.set_trailing_metadata(((RETRY_AFTER, str(error.retry_after)),))
+                details = "too many passwords at once"
+            except TimeoutError:
+                code, details = grpc.StatusCode.DEADLINE_EXCEEDED, "the call's deadline passed"
+            except CancelledError:
+                code, details = grpc.StatusCode.CANCELLED, "the caller has gone"
+            except Exception as error:  # noqa: BLE001  # its text may hold what the client sent
+                code, fields["cause"] = grpc.StatusCode.INTERNAL, type(error).__name__
+                fields["at"] = _place(error)
+                details = "internal error"
+            finally:
+                duration = time.perf_counter() - started
+                seconds.observe(duration)
+                metrics.grpc_handled.labels(self._service, method, code.name).inc()
+                level = logging.ERROR if code is grpc.StatusCode.INTERNAL else logging.INFO
+                logger.log(
+                    level, "call", extra={"method": method, "code": code.name, "duration": round(duration, 6), **fields}
+                )
+                trace.current.reset(token)
+            if code is not grpc.StatusCode.OK:
+                context.abort(code, details)
+            return answer
+
+        return call
+
+
+def _place(error: Exception) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno} in {frame.name}"

@@ -1,0 +1,138 @@
+"""The user service's settings."""
+
+import ipaddress
+import socket
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+
+from settings import AdminSettings, EtcdSettings, LogSettings
+from user_svc import dsn
+
+SQLITE_FILE = "users.db"
+
+
+class UserSettings(LogSettings, AdminSettings, EtcdSettings):
+    """All that the user service reads from its environment.
+
+    A field that is checked against others stands below them: pydantic validates in the order of definition.
+    """
+
+    data_dir: Path = Path(".data")
+    """Where the SQLite file is kept when DB_DSN is not set."""
+    db_dsn_required: bool = False
+    """True in images, where a SQLite file would be lost with the pod."""
+    db_dsn: SecretStr | None = Field(default=None, validate_default=True)
+    db_password: SecretStr | None = None
+
+    listen_host: str = "0.0.0.0"
+    listen_port: int = Field(default=8888, ge=0, le=65535)
+    pod_ip: str | None = None
+    advertise_address: str | None = Field(default=None, validate_default=True)
+    """What is registered, as host or host:port."""
+
+    registry_ttl: int = Field(default=10, ge=1, le=3600)
+    """Seconds that a lost instance stays registered."""
+
+    bcrypt_cost: int = Field(default=14, ge=10, le=16)
+    hash_slots: int | None = Field(default=None, ge=1, le=256)
+    """Hashes at a time; the cores of the cgroup when not set."""
+
+    drain_delay: float = Field(default=2.0, ge=0, le=600)
+    """Seconds between the deregistration and the moment the port is closed."""
+    grace: float = Field(default=20.0, ge=0, le=600)
+    """Seconds that calls in flight have to finish."""
+
+    @field_validator("db_dsn")
+    @classmethod
+    def _names_a_database(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None:
+            dsn.parse(value.get_secret_value())
+        elif info.data.get("db_dsn_required"):
+            raise ValueError("DB_DSN is not set, and DB_DSN_REQUIRED leaves no room for SQLite")
+        return value
+
+    @field_validator("db_password")
+    @classmethod
+    def _is_the_only_password(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and (source := info.data.get("db_dsn")):
+            dsn.parse(source.get_secret_value(), value.get_secret_value())
+        return value
+
+    @field_validator("pod_ip", "advertise_address")
+    @classmethod
+    def _can_be_dialled(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
+            host, port = _host_and_port(value)
+            if info.field_name == "pod_ip" and port is not None:
+                raise ValueError("must be an IP address")
+            if _is_unspecified(host):
+                raise ValueError("must be an address that gateways can dial, not the unspecified one")
+        return value
+
+    @field_validator("advertise_address")
+    @classmethod
+    def _is_known(cls, value: str | None, info: ValidationInfo) -> str | None:
+        needed = info.data.get("etcd_address") and not info.data.get("pod_ip")
+        if value is None and needed and _is_unspecified(info.data.get("listen_host", "")):
+            raise ValueError(
+                "ADVERTISE_ADDRESS is not set; with ETCD_ADDRESS it, POD_IP or a LISTEN_HOST that gateways can dial "
+                "says what to register"
+            )
+        return value
+
+    @property
+    def database(self) -> dsn.Source:
+        """Where the users are kept."""
+        if self.db_dsn is None:
+            return dsn.sqlite(self.data_dir / SQLITE_FILE)
+        password = self.db_password.get_secret_value() if self.db_password else None
+        return dsn.parse(self.db_dsn.get_secret_value(), password)
+
+    @property
+    def database_variable(self) -> str:
+        """The variable that says where the users are kept."""
+        return "DATA_DIR" if self.db_dsn is None else "DB_DSN"
+
+    @property
+    def instance(self) -> str:
+        """The name of this instance in logs: what is registered, or the host's name."""
+        return self.advertise_address or self.pod_ip or socket.gethostname()
+
+    def advertised(self, port: int) -> str:
+        """Return the `host:port` to register when the service listens on `port`; IPv6 hosts stand in brackets."""
+        host, explicit = _host_and_port(self.advertise_address or self.pod_ip or self.listen_host)
+        return join(host, explicit or port)
+
+
+def join(host: str, port: int) -> str:
+    """Write `host:port`, an IPv6 host in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _host_and_port(value: str) -> tuple[str, int | None]:
+    """Split `host`, `host:port`, an IPv6 address, or `[IPv6]:port`.
+
+    Raises:
+        ValueError: with a sentence, when it is none of these.
+    """
+    if value.count(":") > 1 and not value.startswith("["):
+        host, colon, port = value, "", ""
+    elif value.startswith("["):
+        host, bracket, rest = value[1:].partition("]")
+        colon, port = rest[:1], rest[1:]
+        if not bracket or colon not in {"", ":"}:
+            raise ValueError("must be a host or host:port")
+    else:
+        host, colon, port = value.partition(":")
+    digits = port.isascii() and port.isdigit() and 0 < int(port) < 65536
+    if not host or any(char.isspace() or char == "/" for char in host) or bool(colon) != digits:
+        raise ValueError("must be a host or host:port")
+    return host, int(port) if colon else None
+
+
+def _is_unspecified(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return not host

@@ -1,0 +1,159 @@
+"""Connections to the database: the pool of the calls, the connection of the health check, that of the migrations."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy
+from pymysql.constants import CR, ER
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from user_svc import metrics
+from user_svc.dsn import Source
+
+POOL_KEPT = 10
+POOL_LIMIT = 100
+CHECKOUT_TIMEOUT = 1.0
+"""Seconds that a call waits for a connection when all of the pool's are in use."""
+
+MIGRATION_TIMEOUT = 60.0
+"""Seconds that one statement of a migration, or the wait for its lock, takes at most before it is tried again."""
+
+_SQLITE_BUSY_MS = 2000
+_CODES = {
+    code: name
+    for constants in (CR, ER)
+    for name, code in sorted(vars(constants).items(), reverse=True)
+    if isinstance(code, int) and not name.startswith("_")
+}
+
+
+class DatabaseUnavailableError(Exception):
+    """The database cannot be used now; the text is a code's name and holds nothing that a client sent."""
+
+
+class Database:
+    """The engines on one database. Creating it connects to nothing."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.engine = _engine(
+            source,
+            pool_size=POOL_KEPT,
+            max_overflow=POOL_LIMIT - POOL_KEPT,
+            pool_timeout=CHECKOUT_TIMEOUT,
+            pool_pre_ping=True,
+            # Every statement of the service stands alone, so no call pays for a BEGIN and a COMMIT.
+            isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,
+        )
+        self._own = _engine(source, pool_size=1, max_overflow=0, pool_pre_ping=True, isolation_level="AUTOCOMMIT")
+        pool: Any = self.engine.pool
+        metrics.db_pool_connections.labels("in_use").set_function(pool.checkedout)
+        metrics.db_pool_connections.labels("idle").set_function(pool.checkedin)
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """Lend a connection of the pool for one statement.
+
+        Raises:
+            DatabaseUnavailableError: when none is to be had or the database fails; IntegrityError passes.
+        """
+        try:
+            with self.engine.connect() as connection, metrics.db_query_seconds.time():
+                yield connection
+        except sqlalchemy.exc.IntegrityError:
+            raise
+        except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.InternalError) as error:
+            raise DatabaseUnavailableError(code_name(error)) from None
+        except sqlalchemy.exc.TimeoutError:
+            raise DatabaseUnavailableError("POOL_EXHAUSTED") from None
+
+    def ping(self) -> None:
+        """Ask the database for an answer, on a connection that no call uses.
+
+        Raises:
+            SQLAlchemyError: when it does not answer.
+            OSError: when the folder of a SQLite file cannot be made.
+        """
+        if self.source.file:
+            self.source.file.parent.mkdir(parents=True, exist_ok=True)
+        with self._own.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """Lend a connection under the lock that lets one process at a time change the schema.
+
+        Raises:
+            SQLAlchemyError, OSError: when the database fails.
+            TimeoutError: when another process holds the lock for more than a minute.
+        """
+        engine = _engine(self.source, timeout=MIGRATION_TIMEOUT, poolclass=NullPool)
+        with _file_lock(self.source) if self.source.file else _named_lock(engine), engine.connect() as connection:
+            if self.source.file:
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # the file keeps it
+            yield connection
+
+    def close(self) -> None:
+        """Close all connections that are not in use."""
+        self.engine.dispose()
+        self._own.dispose()
+
+
+def code_name(error: SQLAlchemyError) -> str:
+    """Name the database's error, such as ER_ACCESS_DENIED_ERROR, without its text, which may hold what was sent."""
+    if not isinstance(error, DBAPIError) or error.orig is None:
+        return type(error).__name__
+    if name := getattr(error.orig, "sqlite_errorname", None):
+        return str(name)
+    code = error.orig.args[0] if error.orig.args else None
+    return _CODES.get(code, str(code)) if isinstance(code, int) else type(error.orig).__name__
+
+
+def explain(error: SQLAlchemyError) -> str:
+    """Say why there is no connection: the error's name and the driver's words, which never hold a password."""
+    words = error.orig.args[-1] if isinstance(error, DBAPIError) and error.orig and error.orig.args else ""
+    return f"{code_name(error)} {words}".strip()
+
+
+def _engine(source: Source, *, timeout: float | None = None, **options: Any) -> Engine:
+    if source.file is None:
+        connect = {**source.connect, "init_command": "SET time_zone = '+00:00'"}
+        if timeout is not None:
+            connect |= {"read_timeout": timeout, "write_timeout": timeout}
+        return sqlalchemy.create_engine("mysql+pymysql://", connect_args=connect, hide_parameters=True, **options)
+    url = sqlalchemy.URL.create("sqlite", database=str(source.file))
+    engine = sqlalchemy.create_engine(url, hide_parameters=True, **options)
+    event.listen(engine, "connect", _set_up_sqlite)
+    return engine
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    connection.execute(f"PRAGMA busy_timeout={_SQLITE_BUSY_MS}")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+@contextmanager
+def _file_lock(source: Source) -> Iterator[None]:
+    if source.file is None:
+        raise ValueError("only a file can be locked")
+    with source.file.with_name(f"{source.file.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _named_lock(engine: Engine) -> Iterator[None]:
+    """Hold GET_LOCK, whose names are those of the whole server, on a connection of its own."""
+    name = "CONCAT('user_svc migrate ', MD5(DATABASE()))"
+    with engine.connect() as connection:
+        if connection.scalar(text(f"SELECT GET_LOCK({name}, :wait)"), {"wait": MIGRATION_TIMEOUT / 2}) != 1:
+            raise TimeoutError("another process is changing the schema")
+        try:
+            yield
+        finally:
+            connection.scalar(text(f"SELECT RELEASE_LOCK({name})"))

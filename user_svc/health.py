@@ -1,0 +1,88 @@
+"""The three names that this instance serves on grpc.health.v1, and what they depend on."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from grpc_health.v1 import health, health_pb2
+
+from user_svc import metrics
+
+READINESS = "readiness"
+LIVENESS = "liveness"
+
+_CHECK_THREADS = 4
+_REFRESH = 0.25
+"""Seconds; a lease can run out without an event."""
+
+
+class Health:
+    """Keeps the names up to date.
+
+    `liveness` and the empty name are SERVING as long as the process answers. The service's own name is SERVING when
+    the database answers and this instance does not drain. `readiness` needs the lease of the registration as well.
+    """
+
+    def __init__(self, service: str, lease_is_held: Callable[[], bool], database_answers: Callable[[], bool]) -> None:
+        self._service = service
+        self._lease_is_held = lease_is_held
+        self._database_answers = database_answers
+        self._draining = False
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._served: dict[str, bool] = {}
+        # Watch takes no thread a watcher, and neither Check nor Watch one of those that calls wait for hashes on.
+        self._threads = ThreadPoolExecutor(_CHECK_THREADS, thread_name_prefix="health")
+        self.servicer = _Servicer(experimental_non_blocking=True, experimental_thread_pool=self._threads)
+        self.servicer.Check.__func__.experimental_thread_pool = self._threads  # type: ignore[attr-defined]
+        self._thread = threading.Thread(target=self._run, name="health", daemon=True)
+        self.refresh()
+
+    def start(self) -> None:
+        """Keep watching what runs out without an event."""
+        self._thread.start()
+
+    def refresh(self) -> None:
+        """Work out every name anew; to be called when something has changed."""
+        with self._lock:
+            usable = not self._draining and self._database_answers()
+            self._serve(LIVENESS, serving=True)
+            self._serve(self._service, serving=usable)
+            self._serve(READINESS, serving=usable and self._lease_is_held())
+
+    def missing(self) -> str | None:
+        """Return what `readiness` lacks, as a sentence, or None."""
+        if self._draining:
+            return "draining"
+        if not self._database_answers():
+            return "the database does not answer"
+        if not self._lease_is_held():
+            return "not registered"
+        return None
+
+    def drain(self) -> None:
+        """Turn traffic away for good; liveness goes on."""
+        self._draining = True
+        self.refresh()
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self._stopped.set()
+        self._thread.join()
+        self._threads.shutdown(wait=False)
+
+    def _serve(self, name: str, *, serving: bool) -> None:
+        if self._served.get(name) == serving:
+            return
+        self._served[name] = serving
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        self.servicer.set(name, status)
+        metrics.serving_status.labels(name).set(serving)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(_REFRESH):
+            self.refresh()
+
+
+class _Servicer(health.HealthServicer):
+    """A class of our own, since the options are kept on the class's functions."""

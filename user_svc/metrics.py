@@ -1,0 +1,38 @@
+"""What Prometheus sees of the user service."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from telemetry.metrics import LATENCY_BUCKETS
+
+HASH_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0)
+"""Seconds; a hash of cost 14 takes about one, a call five at most."""
+
+grpc_handled = Counter(
+    "grpc_server_handled_total",
+    "Calls that were answered, by status code.",
+    ["grpc_service", "grpc_method", "grpc_code"],
+)
+grpc_seconds = Histogram(
+    "grpc_server_handling_seconds",
+    "Seconds from a call's arrival at its handler to its answer.",
+    ["grpc_service", "grpc_method"],
+    buckets=LATENCY_BUCKETS,
+)
+logins = Counter("logins_total", "Logins by result.", ["result"])
+registrations = Counter("registrations_total", "Registrations by result.", ["result"])
+
+hash_seconds = Histogram("password_hash_seconds", "Seconds that a password took on a core.", buckets=HASH_BUCKETS)
+hash_queue_depth = Gauge("password_hash_queue_depth", "Calls that wait for a core to hash on.")
+hash_rejected = Counter("password_hash_rejected_total", "Calls refused because they could not be hashed in time.")
+
+db_pool_connections = Gauge("db_pool_connections", "Connections to the database.", ["state"])
+db_query_seconds = Histogram(
+    "db_query_duration_seconds", "Seconds that a statement took on its connection.", buckets=LATENCY_BUCKETS
+)
+
+serving_status = Gauge("serving_status", "1 while the name is SERVING on grpc.health.v1, otherwise 0.", ["service"])
+
+lease_held = Gauge("registry_lease_held", "1 while this instance is registered under a live lease, otherwise 0.")
+lease_registrations = Counter(
+    "registry_registrations_total", "Registrations in etcd by what made them needed.", ["reason"]
+)

@@ -1,0 +1,173 @@
+"""The running service: what starts in which order, and stops in which."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
+
+import grpc
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from protos.user.v1 import user_pb2_grpc
+from registry import EtcdConfig, Instance, Registrar
+from telemetry import metrics as telemetry_metrics
+from telemetry.admin import AdminServer
+from user_svc import cores, metrics, service
+from user_svc.calls import CallInterceptor
+from user_svc.config import UserSettings, join
+from user_svc.database import Database
+from user_svc.health import Health
+from user_svc.monitor import DatabaseMonitor
+from user_svc.passwords import Hasher
+from user_svc.store import Store
+
+SPARE_THREADS = 16
+"""Handler threads beside those that wait for a hash, so that calls without one keep their pace."""
+
+_DEREGISTRATION = 5.0
+"""Seconds that etcd is given to take the lease back."""
+
+_OPTIONS = [
+    # Two processes on one port would each get a part of the calls; without this the second one says nothing.
+    ("grpc.so_reuseport", 0),
+    # Gateways ask every 4 s whether a silent instance is alive; by default that is answered with GOAWAY.
+    ("grpc.http2.min_ping_interval_without_data_ms", 3000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 3000),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
+
+logger = logging.getLogger("user_svc")
+
+
+class PortTakenError(Exception):
+    """A port that cannot be listened on; the sentence names the variable."""
+
+
+class Server:
+    """The user service on its ports. `run` serves until SIGTERM or SIGINT and must be called in the main thread."""
+
+    def __init__(self, settings: UserSettings) -> None:
+        """Take the ports; nothing is answered yet.
+
+        Raises:
+            PortTakenError: when one cannot be had.
+        """
+        self._settings = settings
+        telemetry_metrics.start()
+        self._database = Database(settings.database)
+        self._hasher = Hasher(settings.bcrypt_cost, settings.hash_slots or cores.available())
+        self._registrar: Registrar | None = None
+        self._monitor = DatabaseMonitor(self._database, settings.database_variable, self._refresh)
+        self._health = Health(service.NAME, self._lease_is_held, lambda: self._monitor.answers)
+        self._threads = ThreadPoolExecutor(self._hasher.capacity + SPARE_THREADS, thread_name_prefix="call")
+        self._grpc = grpc.server(
+            self._threads,
+            interceptors=[CallInterceptor(service.NAME, self._monitor.ask)],
+            options=_OPTIONS,
+        )
+        users = service.UserService(Store(self._database), self._hasher, lambda: self._monitor.answers)
+        user_pb2_grpc.add_UserServiceServicer_to_server(users, self._grpc)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
+        reflection.enable_server_reflection((service.NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
+        self._port = self._listen()
+        self._admin = self._listen_admin()
+        self._stop = threading.Event()
+
+    def run(self) -> int:
+        """Serve until a signal comes, drain, and return the exit code. A second signal ends the process at once."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        self._grpc.start()
+        self._admin.start()
+        logger.info("listening", extra={"port": self._port, "admin_port": self._admin.port})
+        self._monitor.start()
+        self._register()
+        self._health.start()
+        self._stop.wait()
+        self._drain()
+        logger.info("stopped")
+        return 0
+
+    def _drain(self) -> None:
+        began = time.monotonic()
+        logger.info("draining")
+        self._health.drain()
+        if self._registrar is not None:
+            self._registrar.stop(timeout=_DEREGISTRATION)
+        time.sleep(max(0.0, began + self._settings.drain_delay - time.monotonic()))
+        self._grpc.stop(self._settings.grace).wait()
+        self._health.stop()
+        self._hasher.close()
+        self._monitor.stop(timeout=1.0)
+        self._database.close()
+        self._admin.stop()
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self._stop.is_set():
+            os._exit(128 + number)
+        self._stop.set()
+
+    def _register(self) -> None:
+        settings = self._settings
+        if not settings.etcd_endpoints:
+            logger.info("not registered: ETCD_ADDRESS is not set, and readiness needs no lease")
+            return
+        address = settings.advertised(self._port)
+        password = settings.etcd_password.get_secret_value() if settings.etcd_password else None
+        self._registrar = Registrar(
+            EtcdConfig(settings.etcd_endpoints, settings.etcd_username, password),
+            settings.registry_service,
+            Instance(address),
+            prefix=settings.registry_prefix,
+            ttl=settings.registry_ttl,
+            on_change=self._on_lease,
+            on_registration=lambda reason: metrics.lease_registrations.labels(reason).inc(),
+        )
+        metrics.lease_held.set_function(lambda: float(self._lease_is_held()))
+        self._registrar.start()
+
+    def _on_lease(self, _held: bool) -> None:  # the registrar's hook
+        self._refresh()
+
+    def _refresh(self) -> None:
+        self._health.refresh()
+
+    def _lease_is_held(self) -> bool:
+        if self._registrar is None:
+            return not self._settings.etcd_endpoints
+        return self._registrar.held
+
+    def _listen(self) -> int:
+        settings = self._settings
+        try:
+            return self._grpc.add_insecure_port(join(settings.listen_host, settings.listen_port))
+        except RuntimeError:
+            reason = _why_not(settings.listen_host, settings.listen_port)
+            raise PortTakenError(
+                f"LISTEN_PORT: cannot listen on {join(settings.listen_host, settings.listen_port)}: {reason}"
+            ) from None
+
+    def _listen_admin(self) -> AdminServer:
+        settings = self._settings
+        try:
+            return AdminServer(
+                settings.admin_host, settings.admin_port, livez=lambda: None, readyz=self._health.missing
+            )
+        except OSError as error:
+            raise PortTakenError(
+                f"ADMIN_PORT: cannot listen on {join(settings.admin_host, settings.admin_port)}: {error.strerror}"
+            ) from None
+
+
+def _why_not(host: str, port: int) -> str:
+    """Return the system's words for why a port cannot be bound, which gRPC does not pass on."""
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            return "gRPC could not bind it"
+    except OSError as error:
+        return error.strerror or str(error)
