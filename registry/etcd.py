@@ -2,6 +2,7 @@
 
 import enum
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
@@ -15,7 +16,7 @@ etcd3_messages.install()
 import etcd3  # noqa: E402  # importable only now
 from etcd3 import etcdrpc  # noqa: E402
 
-__all__ = ["Cause", "Client", "Entry", "EtcdConfig", "EtcdError", "Watch", "WatchEvent", "etcdrpc"]
+__all__ = ["Cause", "Client", "Entry", "EtcdConfig", "EtcdError", "Event", "Watch", "WatchAnswer", "etcdrpc"]
 
 _CHANNEL_OPTIONS = {
     # Channels to one address share a connection, and its back-off, unless told not to: closing one would heal nothing.
@@ -51,29 +52,40 @@ class EtcdConfig:
     def __post_init__(self) -> None:
         if not self.endpoints:
             raise ValueError("at least one etcd endpoint is needed")
+        for endpoint in self.endpoints:
+            host, _, port = endpoint.rpartition(":")
+            if not host or not port.isdigit():
+                raise ValueError("an etcd endpoint must be host:port")
         if (self.username is None) != (self.password is None):
             raise ValueError("an etcd user name and its password go together")
 
 
 class Cause(enum.Enum):
-    """Why etcd cannot be used, as a person who can mend it would tell the cases apart."""
+    """Why etcd cannot be used, in as many cases as there are things to mend."""
 
     UNREACHABLE = "etcd cannot be reached at ETCD_ADDRESS"
-    CREDENTIALS = "etcd refuses ETCD_USERNAME and its ETCD_PASSWORD"
-    NO_CREDENTIALS = "etcd demands authentication; set ETCD_USERNAME and ETCD_PASSWORD"
-    PERMISSION = "etcd denies what is needed; the role of ETCD_USERNAME must cover the registry's prefix"
-    TOKEN = "the token of etcd has expired"  # noqa: S105  # nothing is wrong: the next session gets another
+    CREDENTIALS = "etcd refuses ETCD_USERNAME with its ETCD_PASSWORD"
+    NO_CREDENTIALS = "etcd demands authentication, and ETCD_USERNAME and ETCD_PASSWORD are not set"
+    PERMISSION = "etcd denies ETCD_USERNAME what the registry needs under its prefix"
+    TOKEN = "etcd no longer accepts the token"  # noqa: S105
     STREAM = "etcd has ended a watch"
-    OTHER = "etcd fails"
+    OTHER = "etcd at ETCD_ADDRESS answers with an error"
+
+    @property
+    def routine(self) -> bool:
+        """Whether it happens with all in order, and a new session is all that is needed."""
+        return self in (Cause.TOKEN, Cause.STREAM)
 
 
 class EtcdError(Exception):
     """A call to etcd failed. The text never holds a credential."""
 
-    def __init__(self, cause: Cause, details: str) -> None:
+    def __init__(self, cause: Cause, details: str, *, refused: bool = False) -> None:
         super().__init__(f"{cause.value}: {details}")
         self.cause = cause
         self.details = details
+        self.refused = refused
+        """Whether etcd has said no, so that nothing was done; otherwise it may have been."""
 
 
 class Entry(NamedTuple):
@@ -85,14 +97,22 @@ class Entry(NamedTuple):
     revision: int
 
 
-class WatchEvent(NamedTuple):
-    """A change of a key: `entry.revision` is the change's revision; a deleted key has an empty value."""
+class Event(NamedTuple):
+    """A change of a key, made at `entry.revision`; a deleted key has an empty value and no lease."""
 
     entry: Entry
     deleted: bool
 
 
-Sink = Callable[["Watch", tuple[WatchEvent, ...] | EtcdError], None]
+class WatchAnswer(NamedTuple):
+    """What a watch brings. The first answer says that the watch stands, and holds no events."""
+
+    events: tuple[Event, ...]
+    received_at: float
+    """By time.monotonic()."""
+
+
+Sink = Callable[["Watch", WatchAnswer | EtcdError], None]
 
 
 class Client:
@@ -108,6 +128,9 @@ class Client:
             EtcdError: when the credentials are refused or the member does not answer.
         """
         host, _, port = endpoint.rpartition(":")
+        self.endpoint = endpoint
+        self.auth_is_off = False
+        """Whether there is no token because etcd has authentication turned off, though a user is configured."""
         self._timeout = config.timeout
         self._metadata: tuple[tuple[str, str], ...] = (_REQUIRE_LEADER,)
         # etcd3 would authenticate by itself, and leak the channel when that fails.
@@ -140,10 +163,10 @@ class Client:
         answer = self._call(self._etcd.kvstub.Range, etcdrpc.RangeRequest(key=key.encode()))
         return (_entry(answer.kvs[0]) if answer.kvs else None), answer.header.revision
 
-    def put(self, key: str, value: bytes, lease: int, *, unchanged_since: int) -> bool:
-        """Write `key` under `lease` if its last change was at revision `unchanged_since`, 0 for none.
+    def put(self, key: str, value: bytes, lease: int, *, unchanged_since: int) -> int | None:
+        """Write `key` under `lease` if its last change was at revision `unchanged_since`, 0 for no key.
 
-        Returns False when it has changed since.
+        Returns the revision of the change, None when the key has changed meanwhile and nothing was written.
         """
         unchanged = etcdrpc.Compare(
             key=key.encode(),
@@ -153,7 +176,8 @@ class Client:
         )
         put = etcdrpc.PutRequest(key=key.encode(), value=value, lease=lease)
         request = etcdrpc.TxnRequest(compare=[unchanged], success=[etcdrpc.RequestOp(request_put=put)])
-        return bool(self._call(self._etcd.kvstub.Txn, request).succeeded)
+        answer = self._call(self._etcd.kvstub.Txn, request)
+        return answer.header.revision if answer.succeeded else None
 
     def grant(self, lease: int, ttl: int) -> int:
         """Make a lease with an id of the caller's choice, and return the seconds that it lives."""
@@ -162,16 +186,14 @@ class Client:
     def keep_alive(self, lease: int) -> int:
         """Renew a lease, and return the seconds that it lives from now; 0 or less when there is no such lease."""
         requests = iter([etcdrpc.LeaseKeepAliveRequest(ID=lease)])
-        for answer in self._call(self._etcd.leasestub.LeaseKeepAlive, requests, _first):
-            return int(answer.TTL)
-        raise EtcdError(Cause.STREAM, "no answer to a keepalive")
+        return int(self._call(self._etcd.leasestub.LeaseKeepAlive, requests, read=_only).TTL)
 
     def revoke(self, lease: int) -> bool:
         """Revoke a lease with the keys under it; returns False when there is no such lease."""
         try:
             self._call(self._etcd.leasestub.LeaseRevoke, etcdrpc.LeaseRevokeRequest(ID=lease))
         except EtcdError as error:
-            if isinstance(error.__cause__, grpc.RpcError) and error.__cause__.code() is grpc.StatusCode.NOT_FOUND:
+            if "lease not found" in error.details:
                 return False
             raise
         return True
@@ -190,6 +212,7 @@ class Client:
             answer = self._call(stub.Authenticate, etcdrpc.AuthenticateRequest(name=username, password=password))
         except EtcdError as error:
             if "authentication is not enabled" in error.details:
+                self.auth_is_off = True
                 return
             raise
         self._metadata = (*self._metadata, ("token", answer.token))
@@ -221,9 +244,11 @@ class Watch:
         try:
             for answer in self._call:
                 if answer.canceled:
-                    error = _translated_text(answer.cancel_reason or f"compacted at {answer.compact_revision}")
+                    reason = answer.cancel_reason or f"compacted at {answer.compact_revision}"
+                    error = EtcdError(_cause(reason), reason)
                     break
-                self._sink(self, tuple(WatchEvent(_entry(e.kv), e.type == e.DELETE) for e in answer.events))
+                events = tuple(Event(_entry(event.kv), event.type == event.DELETE) for event in answer.events)
+                self._sink(self, WatchAnswer(events, time.monotonic()))
         except grpc.RpcError as broken:
             error = _translated(broken)
         finally:
@@ -232,36 +257,38 @@ class Watch:
             self._sink(self, error)
 
 
-def _first(answers: Iterator[Any]) -> list[Any]:
-    return [next(answers)]
+def _only(answers: Any) -> Any:
+    try:
+        return next(answers)
+    except StopIteration:
+        raise EtcdError(Cause.OTHER, "a stream without an answer") from None
+    finally:
+        answers.cancel()
 
 
 def _entry(kv: Any) -> Entry:
     return Entry(kv.key.decode(errors="replace"), kv.value, kv.lease, kv.mod_revision)
 
 
+_NO_ANSWER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+_PERHAPS_DONE = (*_NO_ANSWER, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
+
+_CAUSES = {
+    "user name is empty": Cause.NO_CREDENTIALS,
+    "authentication failed": Cause.CREDENTIALS,
+    "permission denied": Cause.PERMISSION,
+    "invalid auth token": Cause.TOKEN,
+    "revision of auth store is old": Cause.TOKEN,
+    "compacted": Cause.STREAM,
+}
+"""By what etcd says; several of these share a status code."""
+
+
 def _translated(error: grpc.RpcError) -> EtcdError:
-    code, details = error.code(), error.details() or ""
-    if code is grpc.StatusCode.PERMISSION_DENIED:
-        return EtcdError(Cause.PERMISSION, details)
-    if code in (
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.CANCELLED,
-    ):
-        return EtcdError(Cause.UNREACHABLE, details)
-    return _translated_text(details)
+    code, details = error.code(), error.details() or error.code().name
+    cause = Cause.UNREACHABLE if code in _NO_ANSWER else _cause(details)
+    return EtcdError(cause, details, refused=code not in _PERHAPS_DONE)
 
 
-def _translated_text(details: str) -> EtcdError:
-    for text, cause in (
-        ("user name is empty", Cause.NO_CREDENTIALS),
-        ("authentication failed", Cause.CREDENTIALS),
-        ("invalid auth token", Cause.TOKEN),
-        ("revision of auth store is old", Cause.TOKEN),
-        ("permission denied", Cause.PERMISSION),
-        ("compacted", Cause.STREAM),
-    ):
-        if text in details:
-            return EtcdError(cause, details)
-    return EtcdError(Cause.OTHER, details)
+def _cause(details: str) -> Cause:
+    return next((cause for text, cause in _CAUSES.items() if text in details), Cause.OTHER)
