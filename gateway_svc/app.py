@@ -1,0 +1,37 @@
+"""The ASGI application: openapi/openapi.yaml with its handlers, behind the layers of this package."""
+
+from functools import partial
+from pathlib import Path
+
+from connexion.middleware.security import SecurityMiddleware
+from connexion.resolver import Resolver
+
+from gateway_svc import fastpath
+from gateway_svc.docs import Docs
+from gateway_svc.edge import Edge
+from gateway_svc.handlers import Handlers
+from gateway_svc.health import Health
+
+CONTRACT = Path(__file__).resolve().parent.parent / "openapi" / "openapi.yaml"
+
+
+def build(handlers: Handlers, health: Health, *, body_timeout: float) -> fastpath.App:
+    """Return the application; it depends on no server.
+
+    Raises:
+        ValueError: when the contract asks for what the application cannot do.
+    """
+    app = fastpath.App(
+        "gateway_svc",
+        middlewares=[
+            partial(Edge, health=health),
+            Docs,
+            fastpath.Routing,
+            SecurityMiddleware,
+            fastpath.Validation,
+        ],
+        resolver=Resolver(partial(getattr, handlers)),
+        security_map={"bearer": partial(fastpath.BearerHandler, handlers.authenticate)},
+    )
+    app.add_api(CONTRACT, body_timeout=body_timeout)
+    return app

@@ -1,0 +1,39 @@
+"""Whether the gateway lives and whether it wants traffic."""
+
+import asyncio
+import time
+
+BEAT = 1.0
+"""Seconds between the event loop's signs of life."""
+STUCK_AFTER = 5.0
+"""Seconds without a sign of life after which the process should be restarted."""
+
+
+class Health:
+    """What /livez and /readyz say; written by the event loop, read by the admin port's threads."""
+
+    def __init__(self) -> None:
+        self.draining = False
+        self._found_users = False
+        self._last_beat = time.monotonic()
+
+    def users_found(self) -> None:
+        """Note that a user service was found; what happens to it later is not this process's readiness."""
+        self._found_users = True
+
+    async def beat(self) -> None:
+        """Give signs of life for as long as the event loop turns."""
+        while True:
+            self._last_beat = time.monotonic()
+            await asyncio.sleep(BEAT)
+
+    def livez(self) -> str | None:
+        """Return what is wrong with the process, None when nothing is."""
+        silent = time.monotonic() - self._last_beat
+        return f"the event loop has been stuck for {silent:.0f} s" if silent > STUCK_AFTER else None
+
+    def readyz(self) -> str | None:
+        """Return why no traffic is wanted, None when it is."""
+        if self.draining:
+            return "draining"
+        return None if self._found_users else "no user service has been found yet"

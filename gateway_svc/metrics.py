@@ -1,0 +1,51 @@
+"""What the gateway counts; every label value is bounded."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from telemetry.metrics import LATENCY_BUCKETS
+
+UNMATCHED = "unmatched"
+"""The route of a request that matched none."""
+OTHER = "other"
+"""The method of a request that matched no operation."""
+
+in_flight = Gauge("http_requests_in_flight", "Requests that are being answered.")
+
+_requests = Counter("http_requests_total", "Requests that ended.", ["method", "route", "status"])
+_durations = Histogram(
+    "http_request_duration_seconds",
+    "From a request's headers to the end of its answer, contract operations only.",
+    ["method", "route"],
+    buckets=LATENCY_BUCKETS,
+)
+_verifications = Counter("token_verifications_total", "Bearer tokens that were checked.", ["result"])
+
+RESULTS = ("ok", "missing", "not_bearer", "malformed", "bad_signature", "expired", "not_yet_valid", "bad_claims")
+"""What a check of a bearer token can come to."""
+
+# The children are kept: labels() takes a lock and builds a tuple of strings at each call.
+_verification_children = {result: _verifications.labels(result) for result in RESULTS}
+_request_children: dict[tuple[str, str, int], Counter] = {}
+_duration_children: dict[tuple[str, str], Histogram] = {}
+
+
+def token_verified(result: str) -> None:
+    """Count a check of a bearer token; `result` is one of RESULTS."""
+    _verification_children[result].inc()
+
+
+def declare(method: str, route: str) -> None:
+    """Make the series of an operation exist from the start, at zero."""
+    _request_children[method, route, 200] = _requests.labels(method, route, 200)
+    _duration_children[method, route] = _durations.labels(method, route)
+
+
+def request_ended(method: str, route: str, status: int, seconds: float) -> None:
+    """Count a request; its duration is observed when `method` and `route` were declared."""
+    counter = _request_children.get((method, route, status))
+    if counter is None:
+        counter = _request_children[method, route, status] = _requests.labels(method, route, status)
+    counter.inc()
+    duration = _duration_children.get((method, route))
+    if duration is not None:
+        duration.observe(seconds)

@@ -1,0 +1,134 @@
+"""Answers other than 200: the plain shape that clients parse, or problem details (RFC 9457)."""
+
+import random
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import NamedTuple
+
+import orjson
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+JSON = "application/json"
+PROBLEM_JSON = "application/problem+json"
+
+_TITLES = {413: "Content Too Large"}  # RFC 9110's words, which Python has from 3.13 on
+
+
+class FieldError(NamedTuple):
+    """What breaks the contract: a JSON Pointer (RFC 6901) into the body, the field's name and the reason."""
+
+    pointer: str
+    field: str
+    reason: str
+
+
+class Problem(Exception):  # noqa: N818  # RFC 9457's word
+    """A request that ends in an answer other than 200.
+
+    Nothing in it may come from the request, so that no answer and no log line repeats what a client sent.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        msg: str,
+        *,
+        headers: Headers = (),
+        extra: Mapping[str, object] | None = None,
+        errors: Sequence[FieldError] = (),
+    ) -> None:
+        super().__init__(status, msg)
+        self.status = status
+        self.msg = msg
+        self.headers = headers
+        self.extra = extra or {}
+        self.errors = errors
+
+    def render(self, accept: bytes, instance: str) -> tuple[bytes, bytes]:
+        """Return the content type and the body that suit the Accept header `accept`."""
+        if not _prefers_problem_json(accept):
+            return JSON.encode(), orjson.dumps({"code": self.status, "msg": self.msg, **self.extra})
+        problem: dict[str, object] = {
+            "type": "about:blank",
+            "title": _TITLES.get(self.status) or HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.msg,
+            "instance": instance,
+        }
+        if self.errors:
+            problem["errors"] = [{"pointer": error.pointer, "detail": error.reason} for error in self.errors]
+        return PROBLEM_JSON.encode(), orjson.dumps(problem)
+
+
+class ClientGoneError(Exception):
+    """The client hung up; there is nobody to answer."""
+
+
+def _prefers_problem_json(accept: bytes) -> bool:
+    if b"problem+json" not in accept:
+        return False
+    offered = parse_accept_header(accept.decode("latin-1"), MIMEAccept)
+    return offered.best_match([PROBLEM_JSON, JSON]) == PROBLEM_JSON
+
+
+def bad_request(*errors: FieldError) -> Problem:
+    """A body that breaks the contract; the first error is the one in the message."""
+    return Problem(400, f"参数错误: {errors[0].field}: {errors[0].reason}", errors=errors)
+
+
+def bad_body(reason: str) -> Problem:
+    """A body that breaks the contract as a whole."""
+    return bad_request(FieldError("", "body", reason))
+
+
+def unauthorized(msg: str, extra: Mapping[str, object] | None = None) -> Problem:
+    """No valid credentials."""
+    return Problem(401, msg, headers=[(b"www-authenticate", b"Bearer")], extra=extra)
+
+
+def not_found() -> Problem:
+    """No route."""
+    return Problem(404, "接口不存在")
+
+
+def method_not_allowed(allow: str) -> Problem:
+    """No such method on this route; `allow` lists those there are."""
+    return Problem(405, "请求方法不允许", headers=[(b"allow", allow.encode())])
+
+
+def request_timeout() -> Problem:
+    """A body that is too slow; what follows on the connection is the rest of it, so it is closed."""
+    return Problem(408, "请求超时", headers=[(b"connection", b"close")])
+
+
+def name_taken() -> Problem:
+    """A user of that name exists."""
+    return Problem(409, "用户名已存在", extra={"user_id": 0})
+
+
+def content_too_large() -> Problem:
+    """A body over the limit."""
+    return Problem(413, "请求体过大")
+
+
+def unsupported_media_type() -> Problem:
+    """A body that is not JSON by its headers."""
+    return Problem(415, "请求体必须是 JSON")
+
+
+def internal_error() -> Problem:
+    """Anything unforeseen."""
+    return Problem(500, "服务器内部错误")
+
+
+def unavailable() -> Problem:
+    """No usable user service, or its database is away."""
+    return Problem(503, "服务暂时不可用，请稍后重试")
+
+
+def busy() -> Problem:
+    """More passwords at once than can be checked; the waits differ, so that the refused do not all return at once."""
+    return Problem(503, "服务繁忙，请稍后重试", headers=[(b"retry-after", b"%d" % random.randint(1, 5))])  # noqa: S311

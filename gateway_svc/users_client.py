@@ -1,0 +1,216 @@
+"""The user service as the gateway calls it: one channel over all instances, swapped when they change."""
+
+import asyncio
+import ipaddress
+import json
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+from starlette.types import Receive
+
+from gateway_svc import problems
+from gateway_svc.problems import ClientGoneError, Problem
+from protos.user.v1 import user_pb2, user_pb2_grpc
+from telemetry import trace
+
+logger = logging.getLogger(__name__)
+
+SERVICE = user_pb2.DESCRIPTOR.services_by_name["UserService"].full_name
+
+KEEPALIVE = 4.0
+"""Seconds without data after which a connection is pinged."""
+KEEPALIVE_TIMEOUT = 2.0
+"""Seconds that a ping may take; a connection whose peer is stopped or cut off is dropped after KEEPALIVE and this."""
+REGISTER_DEADLINE = 5.0
+"""Seconds."""
+LOGIN_DEADLINE = 8.0
+"""Seconds, for all attempts together: KEEPALIVE + KEEPALIVE_TIMEOUT to notice that an instance is black-holed, and two
+more for the answer of another one."""
+
+# https://github.com/grpc/grpc-proto/blob/master/grpc/service_config/service_config.proto
+_SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "healthCheckConfig": {"serviceName": SERVICE},
+    "methodConfig": [
+        {"name": [{"service": SERVICE, "method": "Register"}], "timeout": f"{REGISTER_DEADLINE}s"},
+        {
+            "name": [{"service": SERVICE, "method": "Login"}],
+            "timeout": f"{LOGIN_DEADLINE}s",
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.05s",
+                "maxBackoff": "0.5s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        },
+    ],
+    "retryThrottling": {"maxTokens": 400, "tokenRatio": 0.5},
+}
+
+# https://grpc.github.io/grpc/core/group__grpc__arg__keys.html
+_OPTIONS = [
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    ("grpc.keepalive_time_ms", int(KEEPALIVE * 1000)),
+    ("grpc.keepalive_timeout_ms", int(KEEPALIVE_TIMEOUT * 1000)),
+    ("grpc.http2.ping_timeout_ms", int(KEEPALIVE_TIMEOUT * 1000)),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),  # also how long a connection attempt may take
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_receive_message_length", 64 * 1024),
+]
+
+R = TypeVar("R")
+Metadata = tuple[tuple[str, str], ...]
+
+
+class UsersClient:
+    """Calls the user service. All methods belong to the event loop."""
+
+    def __init__(self, on_ready: Callable[[], None] | None = None) -> None:
+        """Have no instance yet; `on_ready` is called each time a new channel has become ready."""
+        self._on_ready = on_ready
+        self._wanted: str | None = None
+        self._channel: grpc.aio.Channel | None = None
+        self._stub: user_pb2_grpc.UserServiceAsyncStub | None = None
+        self._swap: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def use(self, target: str) -> None:
+        """Call `target`, any gRPC target, from as soon as it is ready; until then the one before."""
+        if target == self._wanted:
+            return
+        self._wanted = target
+        if self._swap is not None:
+            self._swap.cancel()
+        channel = grpc.aio.insecure_channel(
+            target, options=[*_OPTIONS, *([] if "://" in target else [("grpc.default_authority", SERVICE)])]
+        )
+        if self._channel is None:
+            self._take(channel)
+        self._swap = asyncio.create_task(self._swap_to(channel))
+
+    async def register(
+        self, username: str, password: str, receive: Receive, traceparent: str
+    ) -> user_pb2.RegisterResponse:
+        """Create a user. Sent once.
+
+        Raises:
+            Problem: 503 or 500.
+            ClientGoneError: when `receive` tells that the client hung up; the call is cancelled.
+        """
+        request = user_pb2.RegisterRequest(username=username, password=password)
+        call = self._usable().Register(request, metadata=_metadata(traceparent))
+        return await _answer(call, receive)
+
+    async def login(self, username: str, password: str, receive: Receive, traceparent: str) -> user_pb2.LoginResponse:
+        """Check a password. Tried again on other instances when one is unavailable.
+
+        Raises:
+            Problem: 503 or 500.
+            ClientGoneError: when `receive` tells that the client hung up; the call is cancelled.
+        """
+        request = user_pb2.LoginRequest(username=username, password=password)
+        call = self._usable().Login(request, metadata=_metadata(traceparent))
+        return await _answer(call, receive)
+
+    async def close(self, grace: float = 0.0) -> None:
+        """Let calls in flight finish for `grace` seconds and close the channels."""
+        if self._swap is not None:
+            self._swap.cancel()
+        if self._channel is not None:
+            self._retire(self._channel, grace)
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    def _usable(self) -> "user_pb2_grpc.UserServiceAsyncStub":
+        if self._stub is None:
+            raise problems.unavailable()
+        return self._stub
+
+    def _take(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+        self._stub = user_pb2_grpc.UserServiceStub(channel)
+
+    def _retire(self, channel: grpc.aio.Channel, grace: float) -> None:
+        closing = asyncio.create_task(channel.close(grace))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def _swap_to(self, channel: grpc.aio.Channel) -> None:
+        try:
+            await channel.channel_ready()
+        except asyncio.CancelledError:
+            if channel is not self._channel:
+                self._retire(channel, 0)
+            raise
+        old = self._channel
+        if old is not None and old is not channel:
+            self._take(channel)
+            self._retire(old, LOGIN_DEADLINE)
+        if self._on_ready is not None:
+            self._on_ready()
+
+
+def target_of(addresses: Sequence[str]) -> str:
+    """Return the gRPC target for `host:port` addresses; names are looked up now.
+
+    IPv4 addresses beside IPv6 ones are written as IPv4-mapped ones (RFC 4291, section 2.5.5.2), since a target is of
+    one family.
+    """
+    found: set[tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]] = set()
+    for address in addresses:
+        host, _, port = address.rpartition(":")
+        try:
+            resolved = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        except (OSError, ValueError, UnicodeError):
+            logger.warning("an instance's address cannot be resolved", extra={"address": address})
+            continue
+        found |= {(ipaddress.ip_address(at[0]), int(port)) for *_, at in resolved}
+    ips = sorted(found, key=lambda at: (at[0].version, at[0].packed, at[1]))
+    if all(ip.version == 4 for ip, _ in ips):
+        return "ipv4:" + ",".join(f"{ip}:{port}" for ip, port in ips)
+    return "ipv6:" + ",".join(f"[{ip if ip.version == 6 else f'::ffff:{ip}'}]:{port}" for ip, port in ips)
+
+
+def _metadata(traceparent: str) -> Metadata:
+    trace_id = (trace.METADATA_KEY, trace.current.get())
+    if traceparent and trace.parse_traceparent(traceparent):
+        return (trace_id, (trace.TRACEPARENT, traceparent))
+    return (trace_id,)
+
+
+async def _answer(call: grpc.aio.UnaryUnaryCall[Any, R], receive: Receive) -> R:
+    watch = asyncio.create_task(_cancel_on_hang_up(receive, call))
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise _problem_of(error.code()) from None
+    except asyncio.CancelledError:
+        if watch.done() and not watch.cancelled():
+            raise ClientGoneError from None
+        raise
+    finally:
+        watch.cancel()
+
+
+async def _cancel_on_hang_up(receive: Receive, call: grpc.aio.Call) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    call.cancel()
+
+
+def _problem_of(code: grpc.StatusCode) -> Problem:
+    match code:
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
+            return problems.unavailable()
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return problems.busy()
+    logger.error("the user service failed", extra={"code": code.name})
+    return problems.internal_error()
