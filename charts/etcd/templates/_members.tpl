@@ -1,0 +1,39 @@
+{{- define "etcd.initialCluster" -}}
+{{- $name := include "vp.fullname" . -}}
+{{- $members := list -}}
+{{- range $number := until (int .Values.replicaCount) -}}
+{{- $members = append $members (printf "%s-%d=http://%s-%d.%s-peers:2380" $name $number $name $number $name) -}}
+{{- end -}}
+{{- join "," $members -}}
+{{- end }}
+
+{{/*
+Refuses another number of members for data that exists. The members are configured statically, so that the old and the
+new ones would be two clusters, each of which is ready and takes writes.
+*/}}
+{{- define "etcd.membersCheck" -}}
+{{- $name := include "vp.fullname" . -}}
+{{- $wanted := int .Values.replicaCount -}}
+{{- $way := "Save the data with etcdctl snapshot, uninstall, delete the claims, and install anew; the services register again by themselves." -}}
+{{- $live := lookup "apps/v1" "StatefulSet" .Release.Namespace $name -}}
+{{- if $live -}}
+{{- /* the members it was made with: its scale may have been changed by hand for a while */ -}}
+{{- $container := first $live.spec.template.spec.containers -}}
+{{- range $container.args -}}
+{{- if hasPrefix "--initial-cluster=" . -}}
+{{- $members := len (splitList "," .) -}}
+{{- if ne $members $wanted -}}
+{{- fail (printf "replicaCount is %d, and the running etcd has %d: the member count of a live etcd cannot be changed. %s" $wanted $members $way) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- else if .Values.persistence.enabled -}}
+{{- $first := lookup "v1" "PersistentVolumeClaim" .Release.Namespace (printf "data-%s-0" $name) -}}
+{{- $second := lookup "v1" "PersistentVolumeClaim" .Release.Namespace (printf "data-%s-1" $name) -}}
+{{- if and (eq $wanted 1) $second -}}
+{{- fail (printf "replicaCount is 1, and the claims of an etcd of 3 are left. %s" $way) -}}
+{{- else if and (eq $wanted 3) $first (not $second) -}}
+{{- fail (printf "replicaCount is 3, and the claim of an etcd of 1 is left. %s" $way) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}

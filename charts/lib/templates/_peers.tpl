@@ -1,0 +1,97 @@
+{{/*
+Where the registry, etcd, and the database are. `global` says so, once for all charts of a release; what it leaves
+empty is what the release installs itself.
+*/}}
+{{- define "vp.registry.address" -}}
+{{- .Values.global.registry.address | default (printf "%s:2379" (include "vp.sibling" (dict "root" . "chart" "etcd"))) -}}
+{{- end }}
+
+{{- define "vp.registry.secretName" -}}
+{{- .Values.global.registry.auth.existingSecret | default (include "vp.sibling" (dict "root" . "chart" "etcd")) -}}
+{{- end }}
+
+{{- define "vp.database.address" -}}
+{{- with .Values.global.database.host -}}
+{{- printf "%s:%d" . (int $.Values.global.database.port) -}}
+{{- else -}}
+{{- include "vp.sibling" (dict "root" . "chart" "mysql") }}:3306
+{{- end -}}
+{{- end }}
+
+{{- define "vp.database.secretName" -}}
+{{- .Values.global.database.existingSecret | default (include "vp.sibling" (dict "root" . "chart" "mysql")) -}}
+{{- end }}
+
+{{/*
+Refuses a release whose services would look for an etcd or a MySQL that nobody installs, and one that installs what
+nobody would use. Only the chart that is installed itself can know.
+*/}}
+{{- define "vp.registry.check" -}}
+{{- $address := .Values.global.registry.address -}}
+{{- if and .Values.etcd.enabled $address -}}
+{{- fail "etcd.enabled is true and global.registry.address names another etcd: set etcd.enabled to false, or leave the address empty." -}}
+{{- else if not (or .Values.etcd.enabled $address) -}}
+{{- fail "etcd.enabled is false: say in global.registry.address where etcd is, as host:port or several of them with commas between." -}}
+{{- end -}}
+{{- include "vp.registry.auth.check" . -}}
+{{- end }}
+
+{{- define "vp.registry.auth.check" -}}
+{{- with .Values.global.registry -}}
+{{- if and .auth.enabled .address (not .auth.existingSecret) -}}
+{{- fail "global.registry.auth.enabled is true and the etcd is another's: name the Secret with its passwords in global.registry.auth.existingSecret (keys registrar-password and resolver-password)." -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "vp.database.check" -}}
+{{- with .Values.global.database -}}
+{{- if and $.Values.mysql.enabled .host -}}
+{{- fail "mysql.enabled is true and global.database.host names another server: set mysql.enabled to false, or leave the host empty." -}}
+{{- else if not (or $.Values.mysql.enabled .host) -}}
+{{- fail "mysql.enabled is false: say in global.database.host where MySQL is." -}}
+{{- end -}}
+{{- if and .host (not .existingSecret) -}}
+{{- fail "global.database.host is set: name the Secret with the password of that server's user in global.database.existingSecret (key password)." -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+The environment of a registry client. Parameters: root, role (registrar or resolver).
+*/}}
+{{- define "vp.registry.env" -}}
+{{- $registry := .root.Values.global.registry -}}
+- name: ETCD_ADDRESS
+  value: {{ include "vp.registry.address" .root | quote }}
+- name: REGISTRY_PREFIX
+  value: {{ $registry.prefix | quote }}
+- name: REGISTRY_SERVICE
+  value: {{ $registry.service | quote }}
+{{- if $registry.auth.enabled }}
+- name: ETCD_USERNAME
+  value: {{ get $registry.auth .role | quote }}
+- name: ETCD_PASSWORD_FILE
+  value: /run/secrets/registry/{{ .role }}-password
+{{- end }}
+{{- end }}
+
+{{- define "vp.registry.volume" -}}
+{{- if .root.Values.global.registry.auth.enabled -}}
+- name: registry-password
+  secret:
+    secretName: {{ include "vp.registry.secretName" .root }}
+    defaultMode: 0440
+    items:
+      - key: {{ .role }}-password
+        path: {{ .role }}-password
+{{- end }}
+{{- end }}
+
+{{- define "vp.registry.volumeMount" -}}
+{{- if .root.Values.global.registry.auth.enabled -}}
+- name: registry-password
+  mountPath: /run/secrets/registry
+  readOnly: true
+{{- end }}
+{{- end }}

@@ -1,0 +1,82 @@
+{{/*
+An image reference; a digest wins over the tag. Parameters: root, image.
+*/}}
+{{- define "vp.image" -}}
+{{- if .image.digest -}}
+{{- printf "%s@%s" .image.repository .image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" .image.repository (.image.tag | default .root.Chart.AppVersion) -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+What every pod of these charts has, beside its containers and volumes.
+*/}}
+{{- define "vp.podSpec" -}}
+{{- /* not kubeVersion in Chart.yaml: it counts when rendering without a cluster, too, by a version that Helm makes up */ -}}
+{{- if and (.Capabilities.APIVersions.Has "v1/Secret") (semverCompare "<1.29.0-0" .Capabilities.KubeVersion.Version) -}}
+{{- fail (printf "Kubernetes is %s: 1.29 is the first that has all that these charts use." .Capabilities.KubeVersion.Version) -}}
+{{- end -}}
+serviceAccountName: {{ include "vp.serviceAccountName" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with concat (.Values.global.imagePullSecrets | default list) .Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml (uniq .) | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+securityContext: {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- range . }}
+  {{- $own := dict "labelSelector" (dict "matchLabels" (include "vp.selectorLabels" $ | fromYaml)) }}
+  - {{ toYaml (merge (deepCopy .) $own) | nindent 4 | trim }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "vp.podAnnotations" -}}
+{{- with .Values.podAnnotations -}}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/*
+A probe: its handler and the timings from the values. Parameters: handler, timings.
+*/}}
+{{- define "vp.probe" -}}
+{{- toYaml (merge (deepCopy .timings) .handler) -}}
+{{- end }}
+
+{{/*
+The seconds that Kubernetes gives a pod of a service to stop: the delay for clients to turn away, the calls in flight,
+and five for the rest (the pool, the lease). Less would kill calls that the service still means to answer.
+*/}}
+{{- define "vp.terminationGracePeriod" -}}
+{{- $least := add .Values.drainDelaySeconds .Values.graceSeconds 5 -}}
+{{- with .Values.terminationGracePeriodSeconds -}}
+{{- if lt (int64 .) (int64 $least) -}}
+{{- fail (printf "terminationGracePeriodSeconds is %v, and a pod needs %v to drain: drainDelaySeconds %v + graceSeconds %v + 5. Raise it, lower the others, or leave it out." . $least $.Values.drainDelaySeconds $.Values.graceSeconds) -}}
+{{- end -}}
+{{- end -}}
+{{- .Values.terminationGracePeriodSeconds | default $least -}}
+{{- end }}
+
+{{/*
+The storage class of a claim; nothing leaves it to the cluster. Parameter: persistence.
+*/}}
+{{- define "vp.storageClass" -}}
+{{- with .storageClass -}}
+storageClassName: {{ if ne . "-" }}{{ . }}{{ else }}""{{ end }}
+{{- end -}}
+{{- end }}
