@@ -11,7 +11,7 @@ DEV := $(call stamp,.venv,dev)
 RUN := $(call stamp,.venv-run,run)
 PY := .venv/bin/python
 OUT := .
-GROUPS := dev run user gateway
+GROUPS := dev run user gateway build reload
 
 .PHONY: help run test soak bench lint protos lock
 .DEFAULT_GOAL := help
