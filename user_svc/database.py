@@ -19,6 +19,9 @@ POOL_LIMIT = 100
 CHECKOUT_TIMEOUT = 1.0
 """Seconds that a call waits for a connection when all of the pool's are in use."""
 
+PING_TIMEOUT = 1.0
+"""Seconds that the database has for an answer, and then as many for a new connection, until it counts as away."""
+
 MIGRATION_TIMEOUT = 60.0
 """Seconds that one statement of a migration, or the wait for its lock, takes at most before it is tried again."""
 
@@ -50,7 +53,9 @@ class Database:
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
         )
-        self._own = _engine(source, pool_size=1, max_overflow=0, pool_pre_ping=True, isolation_level="AUTOCOMMIT")
+        self._own = _engine(
+            source, timeout=PING_TIMEOUT, pool_size=1, max_overflow=0, pool_pre_ping=True, isolation_level="AUTOCOMMIT"
+        )
         pool: Any = self.engine.pool
         metrics.db_pool_connections.labels("in_use").set_function(pool.checkedout)
         metrics.db_pool_connections.labels("idle").set_function(pool.checkedin)
@@ -115,9 +120,11 @@ def code_name(error: SQLAlchemyError) -> str:
 
 
 def explain(error: SQLAlchemyError) -> str:
-    """Say why there is no connection: the error's name and the driver's words, which never hold a password."""
-    words = error.orig.args[-1] if isinstance(error, DBAPIError) and error.orig and error.orig.args else ""
-    return f"{code_name(error)} {words}".strip()
+    """Say why the database cannot be used: the error's name, and of a connection that failed the driver's words."""
+    # The words of other kinds quote what was to be stored.
+    if isinstance(error, sqlalchemy.exc.OperationalError) and error.orig is not None and error.orig.args:
+        return f"{code_name(error)}: {error.orig.args[-1]}"
+    return code_name(error)
 
 
 def _engine(source: Source, *, timeout: float | None = None, **options: Any) -> Engine:

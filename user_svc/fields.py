@@ -2,19 +2,27 @@
 
 import re
 
-_USERNAME = re.compile(r"[A-Za-z0-9_]{3,20}\Z")
+_USERNAME = re.compile(r"[A-Za-z0-9_]+")
+_USERNAME_LENGTH = (3, 20)
+_PASSWORD_LENGTH = (6, 32)
 _PASSWORD_BYTES = 72
 """bcrypt reads no further."""
 
 
 def problem(username: str, password: str) -> str | None:
     """Return `<field>: <reason>` for the first field that breaks the contract; never shows what was sent."""
-    if not _USERNAME.match(username):
-        return "username: 须为 3 到 20 个字母、数字或下划线"
-    if not 6 <= len(password) <= 32:
-        return "password: 长度须为 6 到 32 个字符"
-    if "\0" in password:
-        return "password: 不能包含空字符"
-    if len(password.encode()) > _PASSWORD_BYTES:
-        return f"password: UTF-8 编码后不能超过 {_PASSWORD_BYTES} 字节"
+    if reason := _length(username, *_USERNAME_LENGTH):
+        return f"username: {reason}"
+    if not _USERNAME.fullmatch(username):
+        return "username: 只能包含字母、数字和下划线"
+    if reason := _length(password, *_PASSWORD_LENGTH):
+        return f"password: {reason}"
+    if len(password.encode()) > _PASSWORD_BYTES or "\0" in password:
+        return f"password: UTF-8 编码后不能超过 {_PASSWORD_BYTES} 字节，且不能包含 NUL 字符"
     return None
+
+
+def _length(value: str, least: int, most: int) -> str | None:
+    if len(value) < least:
+        return f"至少 {least} 个字符"
+    return f"至多 {most} 个字符" if len(value) > most else None

@@ -34,17 +34,16 @@ def upgrade(database: Database) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     scripts = ScriptDirectory.from_config(config)
+    head = scripts.get_current_head()
     with database.migrating() as connection:
         current = _current(connection)
-        if current == scripts.get_current_head():
-            return
         if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
             logger.warning("the schema is newer than this version of the service", extra={"revision": current})
-            return
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-        connection.commit()
-        logger.info("schema upgraded", extra={"revision": scripts.get_current_head(), "from": current or "nothing"})
+        elif current != head:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+            logger.info("schema upgraded", extra={"revision": head, "from": current or "nothing"})
 
 
 def _current(connection: Connection) -> str | None:

@@ -29,8 +29,11 @@ from user_svc.store import Store
 SPARE_THREADS = 16
 """Handler threads beside those that wait for a hash, so that calls without one keep their pace."""
 
-_DEREGISTRATION = 5.0
-"""Seconds that etcd is given to take the lease back."""
+_DEREGISTRATION = 1.0
+"""Seconds that etcd is given to take the lease back, unless draining takes longer anyway."""
+
+_MAX_MESSAGE = 16 * 1024
+"""Bytes; a request holds a name and a password."""
 
 _OPTIONS = [
     # Two processes on one port would each get a part of the calls; without this the second one says nothing.
@@ -39,6 +42,7 @@ _OPTIONS = [
     ("grpc.http2.min_ping_interval_without_data_ms", 3000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 3000),
     ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.max_receive_message_length", _MAX_MESSAGE),
 ]
 
 logger = logging.getLogger("user_svc")
@@ -98,7 +102,7 @@ class Server:
         logger.info("draining")
         self._health.drain()
         if self._registrar is not None:
-            self._registrar.stop(timeout=_DEREGISTRATION)
+            self._registrar.stop(timeout=max(self._settings.drain_delay, _DEREGISTRATION))
         time.sleep(max(0.0, began + self._settings.drain_delay - time.monotonic()))
         self._grpc.stop(self._settings.grace).wait()
         self._health.stop()
