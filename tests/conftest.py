@@ -5,7 +5,9 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from tests.parts import mariadb as mariadb_part
 from tests.parts.etcd import Etcd
+from tests.parts.mariadb import Database, Server
 
 
 @pytest.fixture(scope="session")
@@ -13,6 +15,22 @@ def etcd() -> Iterator[Etcd]:
     """One etcd for everyone: use a prefix of your own, and never stop it."""
     with Etcd() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One MariaDB or MySQL for everyone: use a database of your own, and never stop it."""
+    if mariadb_part.server_binary() is None:
+        pytest.skip("neither mariadbd nor mysqld is on the PATH")
+    server = Server.create(tmp_path_factory.mktemp("mariadb"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def database(mariadb: Server) -> Database:
+    """An empty database in the shared server."""
+    return mariadb.database()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -145,10 +145,8 @@ def _mysql(
 
 def _charset(value: str) -> dict[str, Any]:
     name = value.split(",")[0]  # Go takes a list and tries each; servers since MySQL 5.5 know the first, utf8mb4
-    try:
-        charset_by_name(name)
-    except KeyError:
-        raise ValueError("no such character set") from None
+    if charset_by_name(name) is None:
+        raise ValueError("no such character set")
     return {"charset": name}
 
 

@@ -148,13 +148,14 @@ class Server:
 
     def _listen(self) -> int:
         settings = self._settings
+        address = join(settings.listen_host, settings.listen_port)
         try:
-            return self._grpc.add_insecure_port(join(settings.listen_host, settings.listen_port))
+            _try_to_bind(settings.listen_host, settings.listen_port)
+            return self._grpc.add_insecure_port(address)
+        except OSError as error:
+            raise PortTakenError(f"LISTEN_PORT: cannot listen on {address}: {_reason(error)}") from None
         except RuntimeError:
-            reason = _why_not(settings.listen_host, settings.listen_port)
-            raise PortTakenError(
-                f"LISTEN_PORT: cannot listen on {join(settings.listen_host, settings.listen_port)}: {reason}"
-            ) from None
+            raise PortTakenError(f"LISTEN_PORT: cannot listen on {address}") from None
 
     def _listen_admin(self) -> AdminServer:
         settings = self._settings
@@ -164,14 +165,15 @@ class Server:
             )
         except OSError as error:
             raise PortTakenError(
-                f"ADMIN_PORT: cannot listen on {join(settings.admin_host, settings.admin_port)}: {error.strerror}"
+                f"ADMIN_PORT: cannot listen on {join(settings.admin_host, settings.admin_port)}: {_reason(error)}"
             ) from None
 
 
-def _why_not(host: str, port: int) -> str:
-    """Return the system's words for why a port cannot be bound, which gRPC does not pass on."""
-    try:
-        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
-            return "gRPC could not bind it"
-    except OSError as error:
-        return error.strerror or str(error)
+def _try_to_bind(host: str, port: int) -> None:
+    """Raise the OSError that gRPC would keep to itself."""
+    with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+        pass
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror or error)

@@ -4,15 +4,17 @@ import getpass
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import pymysql
+
+from tests.parts.etcd import free_port
 
 USER = "app"
 PASSWORD = "app-pass+word"
@@ -60,7 +62,7 @@ class Server:
     @classmethod
     def create(cls, folder: Path, *options: str) -> "Server":
         """Make an empty data folder in `folder` and start a server on it."""
-        server = cls(folder, _free_port(), options)
+        server = cls(folder, free_port(), options)
         server._initialise()
         server.start()
         server.execute(
@@ -68,6 +70,12 @@ class Server:
             f"GRANT ALL ON `test\\_%`.* TO '{USER}'@'%'",
         )
         return server
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.kill()
 
     def database(self) -> Database:
         """Make an empty database."""
@@ -189,10 +197,3 @@ class Server:
         if self._child is not None:
             self._child.wait(60)
             self._child = None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

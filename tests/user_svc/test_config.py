@@ -1,0 +1,123 @@
+"""What the settings accept, what they refuse, and how a service ends that cannot start."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from settings import InvalidSettingsError, load
+from tests.parts.process import Process
+from user_svc.config import UserSettings
+
+CANARY = "c4n4ry-s3cr3t"
+
+
+@pytest.fixture(autouse=True)
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for field in UserSettings.model_fields:
+        monkeypatch.delenv(field.upper(), raising=False)
+
+
+def read(monkeypatch: pytest.MonkeyPatch, **env: str) -> UserSettings:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    return load(UserSettings)
+
+
+def problems(monkeypatch: pytest.MonkeyPatch, **env: str) -> list[str]:
+    with pytest.raises(InvalidSettingsError) as raised:
+        read(monkeypatch, **env)
+    return raised.value.problems
+
+
+def test_the_defaults_need_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch)
+    assert settings.database.file == Path(".data/users.db")
+    assert settings.database_variable == "DATA_DIR"
+    assert (settings.listen_port, settings.bcrypt_cost, settings.drain_delay, settings.grace) == (8888, 14, 2, 20)
+
+
+def test_db_password_stands_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, DB_DSN="u@tcp(h)/db", DB_PASSWORD=CANARY)
+    assert settings.database.connect["password"] == CANARY.encode()
+    assert CANARY not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({"POD_IP": "10.1.2.3"}, "10.1.2.3:8888"),
+        ({"POD_IP": "fd00::1"}, "[fd00::1]:8888"),
+        ({"POD_IP": "10.1.2.3", "ADVERTISE_ADDRESS": "users.example"}, "users.example:8888"),
+        ({"ADVERTISE_ADDRESS": "users.example:9999"}, "users.example:9999"),
+        ({"ADVERTISE_ADDRESS": "[fd00::1]:9999"}, "[fd00::1]:9999"),
+        ({"ADVERTISE_ADDRESS": "[fd00::1]"}, "[fd00::1]:8888"),
+        ({"LISTEN_HOST": "127.0.0.1"}, "127.0.0.1:8888"),
+    ],
+)
+def test_what_is_registered(monkeypatch: pytest.MonkeyPatch, env: dict[str, str], expected: str) -> None:
+    assert read(monkeypatch, ETCD_ADDRESS="etcd:2379", **env).advertised(8888) == expected
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "0.0.0.0:8888", "::", "[::]:8888"])
+def test_nobody_can_dial_the_unspecified_address(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    (problem,) = problems(monkeypatch, ADVERTISE_ADDRESS=address)
+    assert problem.startswith("ADVERTISE_ADDRESS")
+    assert "unspecified" in problem
+
+
+@pytest.mark.parametrize(
+    "address", ["a:b", "a:", ":1", "a:0", "a:65536", "a b", "http://a", "[::1", "[::1]x", "[::1]:"]
+)
+def test_a_malformed_address_is_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    (problem,) = problems(monkeypatch, ADVERTISE_ADDRESS=address)
+    assert problem.startswith("ADVERTISE_ADDRESS")
+
+
+def test_a_registry_needs_something_to_register(monkeypatch: pytest.MonkeyPatch) -> None:
+    (problem,) = problems(monkeypatch, ETCD_ADDRESS="etcd:2379")
+    assert problem.startswith("ADVERTISE_ADDRESS is not set")
+    assert "POD_IP" in problem
+
+
+def test_every_problem_is_named_at_once_and_no_value_shown(tmp_path: Path) -> None:
+    env = {
+        "DB_DSN": f"user:{CANARY}@tcp(db)/users?{CANARY}=1",
+        "LISTEN_PORT": CANARY,
+        "BCRYPT_COST": "9",
+        "HASH_SLOTS": "0",
+        "ETCD_ADDRESS": CANARY,
+        "ADVERTISE_ADDRESS": "0.0.0.0",
+        "POD_IP": "0.0.0.0",
+        "LOG_LEVEL": CANARY,
+        "GRACE": "-1",
+    }
+    with Process("user_svc", env=env, cwd=tmp_path) as process:
+        assert process.wait() == 2
+        assert {line.split()[1].rstrip(":") for line in process.output.splitlines()} == env.keys()
+        assert CANARY not in process.output
+        assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize(
+    ("env", "name"),
+    [
+        ({"DB_DSN_REQUIRED": "true"}, "DB_DSN"),
+        ({"DB_DSN": f"u:{CANARY}@tcp(h)/db", "DB_PASSWORD": CANARY}, "DB_PASSWORD"),
+        ({"DB_DSN_FILE": f"/{CANARY}"}, "DB_DSN"),
+    ],
+)
+def test_settings_that_do_not_go_together(monkeypatch: pytest.MonkeyPatch, env: dict[str, str], name: str) -> None:
+    (problem,) = problems(monkeypatch, **env)
+    assert problem.startswith(name)
+    assert CANARY not in problem
+
+
+@pytest.mark.parametrize("variable", ["LISTEN_PORT", "ADMIN_PORT"])
+def test_a_taken_port_ends_it_with_one_sentence(tmp_path: Path, variable: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with Process("user_svc", env={variable: str(port)}, cwd=tmp_path) as process:
+            assert process.wait() == 1
+            assert process.output == f"error: {variable}: cannot listen on 127.0.0.1:{port}: Address already in use\n"
