@@ -1,0 +1,51 @@
+"""More logins at once than the cores can check before their callers give up."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.parts.etcd import Etcd
+from tests.parts.platform import Platform, admin
+from tests.parts.traffic import Traffic
+from tests.platform.conftest import account
+
+LOGINS = 150
+
+
+@pytest.mark.timeout(120)
+def test_what_cannot_be_hashed_in_time_is_refused_at_once(etcd: Etcd, make_platform: Callable[..., Platform]) -> None:
+    platform = make_platform(etcd, env={"BCRYPT_COST": "14"})
+    (user,) = platform.users
+    with platform.client(limits=httpx.Limits(max_connections=LOGINS)) as client:
+        assert client.post("/api/register", json=account()).status_code == 200
+
+        async def ping(pinging: httpx.AsyncClient, _: int) -> httpx.Response:
+            return await pinging.get(f"{platform.url}/ping")
+
+        order: list[httpx.Response] = []
+
+        def login(_: int) -> None:
+            order.append(client.post("/api/login", json=account()))
+
+        with Traffic(ping, rate=10, timeout=3) as pings, ThreadPoolExecutor(LOGINS) as threads:
+            logins = [threads.submit(login, number) for number in range(LOGINS)]
+            while not all(login.done() for login in logins):
+                assert admin(user, "/livez").status_code == 200
+                assert admin(platform.gateways[0], "/livez").status_code == 200
+        for done in logins:
+            done.result()
+        assert not pings.others(200), pings.summary
+
+        refused = [answer for answer in order if answer.status_code == 503]
+        served = [answer for answer in order if answer.status_code == 200]
+        assert len(served) + len(refused) == LOGINS
+        assert served
+        assert len(refused) > LOGINS / 2
+        assert {answer.content for answer in refused} == {'{"code":503,"msg":"服务繁忙，请稍后重试"}'.encode()}
+        assert all(int(answer.headers["retry-after"]) > 0 for answer in refused)
+        # at once: they did not wait for those that are served
+        assert all(answer.status_code == 200 for answer in order[-len(served) // 2 :])
+
+        assert client.post("/api/login", json=account()).status_code == 200
