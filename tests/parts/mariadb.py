@@ -4,6 +4,7 @@ import getpass
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 import uuid
@@ -107,8 +108,10 @@ class Server:
         deadline = time.monotonic() + timeout
         while True:
             try:
+                with socket.socket(socket.AF_UNIX) as probe:
+                    probe.connect(str(self._socket))
                 self.execute("SELECT 1")
-            except pymysql.err.OperationalError:
+            except (OSError, pymysql.err.OperationalError):
                 if self._child.poll() is not None or time.monotonic() > deadline:
                     raise AssertionError(f"the database server did not start\n{self._log.read_text()}") from None
                 time.sleep(0.05)
@@ -146,14 +149,16 @@ class Server:
             database=database,
             autocommit=True,
             cursorclass=pymysql.cursors.DictCursor,
+            defer_connect=True,
         )
         try:
+            connection.connect()
             with connection.cursor() as cursor:
                 for statement in statements:
                     cursor.execute(statement)
                 return list(cursor.fetchall())
         finally:
-            connection.close()
+            connection._force_close()  # type: ignore[attr-defined]  # close() leaves the socket of a failed connect open
 
     @property
     def _binary(self) -> str:

@@ -1,0 +1,121 @@
+"""Users in SQLite and in MariaDB or MySQL."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from tests.parts.etcd import free_port
+from tests.parts.mariadb import Database as Scratch
+from user_svc import dsn, schema
+from user_svc.database import Database, DatabaseUnavailableError
+from user_svc.store import NameTakenError, Store
+
+
+@pytest.fixture(params=["sqlite", "mariadb"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    if request.param == "sqlite":
+        source = dsn.sqlite(tmp_path / "deep" / "users.db")
+    else:
+        scratch: Scratch = request.getfixturevalue("database")
+        source = dsn.parse(scratch.go_dsn)
+    database = Database(source)
+    database.ping()
+    schema.upgrade(database)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def store(opened: Database) -> Store:
+    return Store(opened)
+
+
+def scalar(database: Database, statement: str) -> object:
+    with database.connection() as connection:
+        return connection.scalar(text(statement))
+
+
+def test_a_user_is_found_whatever_the_case(store: Store) -> None:
+    user_id = store.add("Alice_1", "hash")
+    found = store.find("aLICE_1")
+    assert found is not None
+    assert (found.id, found.username, found.password_hash) == (user_id, "Alice_1", "hash")
+    assert user_id > 0
+    assert store.is_taken("ALICE_1")
+    assert "hash" not in repr(found).replace("password_hash", "")
+
+
+@pytest.mark.parametrize("other", ["alice", "alice_11", "alicex1", "%", "alice__"])
+def test_other_names_are_others(store: Store, other: str) -> None:
+    store.add("alice_1", "hash")
+    assert store.find(other) is None
+    assert not store.is_taken(other)
+
+
+def test_the_index_decides(store: Store, opened: Database) -> None:
+    store.add("alice", "hash")
+    with pytest.raises(NameTakenError) as taken:
+        store.add("ALICE", "other")
+    assert taken.value.__cause__ is None
+    assert scalar(opened, "SELECT COUNT(*) FROM users") == 1
+
+
+def test_a_deleted_user_is_not_found_and_the_name_stays_taken(store: Store, opened: Database) -> None:
+    store.add("alice", "hash")
+    with opened.connection() as connection:
+        connection.execute(text("UPDATE users SET deleted_at = '2026-01-01 00:00:00'"))
+    assert store.find("alice") is None
+    assert store.is_taken("alice")
+
+
+def test_a_hash_is_replaced_unless_it_has_changed(store: Store) -> None:
+    store.add("alice", "old")
+    before = store.find("alice")
+    assert before is not None
+    store.replace_hash(before, "new")
+    store.replace_hash(before, "newer")
+    after = store.find("alice")
+    assert after is not None
+    assert after.password_hash == "new"
+
+
+def test_moments_are_utc(store: Store, opened: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    store.add("alice", "hash")
+    value = scalar(opened, "SELECT created_at FROM users")
+    created = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    assert abs(created.replace(tzinfo=UTC) - datetime.now(UTC)) < timedelta(minutes=5)
+    if opened.source.file is None:
+        assert scalar(opened, "SELECT @@session.time_zone") == "+00:00"
+        assert scalar(opened, "SELECT ABS(TIMESTAMPDIFF(SECOND, NOW(), UTC_TIMESTAMP()))") == 0
+
+
+def test_the_pool_is_bounded(opened: Database) -> None:
+    connections = [opened.engine.connect() for _ in range(20)]
+    for connection in connections:
+        connection.close()
+    kept = opened.engine.pool.checkedin()  # type: ignore[attr-defined]
+    assert kept == 10
+    assert opened.engine.pool._max_overflow == 90  # type: ignore[attr-defined]
+
+
+def test_a_connection_that_died_in_the_pool_is_replaced(database: Scratch) -> None:
+    opened = Database(dsn.parse(database.go_dsn))
+    schema.upgrade(opened)
+    store = Store(opened)
+    store.add("alice", "hash")
+    for row in database.execute("SHOW PROCESSLIST"):
+        if row["User"] == "app" and row["db"] == database.name:
+            database.execute(f"KILL {row['Id']}")
+    assert store.is_taken("alice")
+    opened.close()
+
+
+def test_a_database_that_is_away_is_told_from_one_that_says_no() -> None:
+    store = Store(Database(dsn.parse(f"u:p@tcp(127.0.0.1:{free_port()})/db")))
+    with pytest.raises(DatabaseUnavailableError, match="CR_CONN_HOST_ERROR") as raised:
+        store.find("alice")
+    assert raised.value.__cause__ is None
