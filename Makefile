@@ -17,7 +17,7 @@ GROUPS := dev run user gateway build reload
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 8
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
 run: $(RUN) ## run the platform on this machine until Ctrl-C; USERS=3 runs three user services
 	@exec .venv-run/bin/python -u -m run
@@ -46,6 +46,8 @@ lock: $(DEV) ## resolve requirements/ anew from pyproject.toml
 	  .venv/bin/uv pip compile --quiet pyproject.toml --group $$group $$pins --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/$$group.txt || exit; \
 	done
+
+include monitoring/monitoring.mk
 
 define install
 	@command -v $(PYTHON) >/dev/null || \

@@ -1,0 +1,62 @@
+"""The objectives and limits, each in one place: alerts fire by them and dashboards colour by them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from user_svc.database import POOL_LIMIT
+
+Severity = Literal["critical", "warning"]
+"""Critical wakes somebody up; a warning waits for the morning."""
+
+GATEWAY = 'job="gateway-svc"'
+"""Selects the gateways' series. Who installs the rules may replace it by more matchers, such as a namespace."""
+USERS = 'job="user-svc"'
+"""Selects the user services' series; otherwise like GATEWAY."""
+
+LOGIN = "/api/login"
+HASHING_ROUTES = (LOGIN, "/api/register")
+"""Routes that hash a password, which takes about a second of a core."""
+OPERATION = 'method!="other"'
+"""Selects the operations of the contract: no unknown paths, which could be asked for in any number, and no pages."""
+
+AVAILABILITY = 0.999
+"""Of an operation's requests, the part that is not answered by a 5xx over 30 days."""
+PROMPTNESS = 0.99
+"""Of an operation's requests, the part that is answered within HASHING_SECONDS or FAST_SECONDS over 30 days."""
+HASHING_SECONDS = 2.5
+FAST_SECONDS = 0.1
+
+FEWEST_BAD = 10
+"""Requests that must have gone wrong before anybody is told; one of five at night is no reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Burn:
+    """An error budget that is spent `factor` times as fast as it lasts, over both windows.
+
+    The pairs are those of the Site Reliability Workbook, chapter 5, "Multiwindow, Multi-Burn-Rate Alerts".
+    """
+
+    severity: Severity
+    long: str
+    short: str
+    factor: float
+
+
+BURNS = (
+    Burn("critical", "1h", "5m", 14.4),  # 2 % of the month's budget in an hour
+    Burn("critical", "6h", "30m", 6),  # 5 % in six hours
+    Burn("warning", "1d", "2h", 3),  # 10 % in a day
+    Burn("warning", "3d", "6h", 1),  # 10 % in three days
+)
+
+SNAPSHOT_AGE = 30
+"""Seconds; a gateway lists the registry anew every 5."""
+REGISTRATIONS = 3
+"""Registrations anew in a quarter of an hour. A restart of etcd takes one, or two when its data are lost."""
+REFUSED_HASHES = 0.05
+"""Of the passwords to hash, the part that is refused."""
+POOL_IN_USE = round(0.9 * POOL_LIMIT)
+"""Database connections of one user service."""
+BAD_TOKENS = 0.2
+"""Of the tokens that were sent, the part that proves nothing. Expired ones do not count: every client has one a day."""

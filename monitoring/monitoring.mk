@@ -1,0 +1,4 @@
+.PHONY: monitoring
+
+monitoring: $(DEV) ## generate the alert rules and dashboards
+	$(PY) -m monitoring

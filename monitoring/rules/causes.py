@@ -1,0 +1,155 @@
+"""Causes: what stands behind a symptom, or will cause one at the next restart."""
+
+from typing import Any
+
+from monitoring.limits import (
+    BAD_TOKENS,
+    FEWEST_BAD,
+    GATEWAY,
+    POOL_IN_USE,
+    REFUSED_HASHES,
+    REGISTRATIONS,
+    SNAPSHOT_AGE,
+    USERS,
+)
+from monitoring.rules.alert import Rule, alert
+
+_IN = "in {{ $labels.namespace }}"
+
+
+def gateway_group() -> dict[str, Any]:
+    """Return what the gateways' series tell."""
+    sent = f'token_verifications_total{{{GATEWAY},result!~"missing|not_bearer"}}'
+    bad = f'token_verifications_total{{{GATEWAY},result!~"ok|expired|missing|not_bearer"}}'
+    return {
+        "name": "video-platform-gateway-svc",
+        "rules": [
+            alert(
+                "GatewayDown",
+                "critical",
+                _none_up(GATEWAY),
+                wait="1m",
+                summary="No gateway answers",
+                description="Prometheus can scrape no gateway, so clients most likely reach none either.",
+            ),
+            _target_down(GATEWAY),
+            alert(
+                "RegistrySnapshotStale",
+                "warning",
+                f"registry_snapshot_age_seconds{{{GATEWAY}}} > {SNAPSHOT_AGE}",
+                wait="1m",
+                summary=f"A gateway {_IN} has lost the registry",
+                description=(
+                    "{{ $labels.instance }} last heard of etcd {{ $value | humanizeDuration }} ago. It goes on with "
+                    "the user services that it knows, and learns of no new ones."
+                ),
+            ),
+            alert(
+                "TokenVerificationFailures",
+                "warning",
+                f"{_total('rate', bad)}\n/\n{_total('rate', sent)}\n> {BAD_TOKENS:g}\n"
+                f"and {_total('increase', bad)} >= {FEWEST_BAD}",
+                wait="5m",
+                summary=f"Gateways {_IN} refuse many tokens",
+                description=(
+                    "{{ $value | humanizePercentage }} of the tokens that clients send are not ours, though not merely "
+                    "expired: a key was changed without keeping the old one, or somebody tries forged ones."
+                ),
+            ),
+        ],
+    }
+
+
+def users_group() -> dict[str, Any]:
+    """Return what the user services' series tell."""
+    refused = f"password_hash_rejected_total{{{USERS}}}"
+    hashed = f"password_hash_seconds_count{{{USERS}}}"
+    return {
+        "name": "video-platform-user-svc",
+        "rules": [
+            alert(
+                "UserServiceDown",
+                "critical",
+                _none_up(USERS),
+                wait="1m",
+                summary="No user service answers",
+                description="Prometheus can scrape no user service: nobody can register or log in. Profiles work.",
+            ),
+            _target_down(USERS),
+            alert(
+                "RegistryNoLease",
+                "critical",
+                f"max by (namespace, job) (registry_lease_held{{{USERS}}}) == 0",
+                wait="1m",
+                summary=f"No user service {_IN} is registered",
+                description=(
+                    "No instance holds a lease in etcd. Gateways that run go on with the instances that they know; "
+                    "a gateway that starts now finds none and stays not ready."
+                ),
+            ),
+            alert(
+                "RegistryLeaseFlapping",
+                "warning",
+                (
+                    "sum without (reason) (\n"
+                    f'  increase(registry_registrations_total{{{USERS},reason!="start"}}[15m])\n'
+                    f") > {REGISTRATIONS}"
+                ),
+                summary=f"A user service {_IN} keeps losing its registration",
+                description=(
+                    "{{ $labels.instance }} had to register {{ $value | humanize }} times in 15 minutes: etcd is "
+                    "unwell, or two instances advertise one address."
+                ),
+            ),
+            alert(
+                "PasswordHashRefusals",
+                "warning",
+                f"{_total('rate', refused)}\n/\n"
+                f"(\n  {_total('rate', refused)}\n  +\n  {_total('rate', hashed)}\n)\n> {REFUSED_HASHES:g}\n"
+                f"and {_total('increase', refused)} >= {FEWEST_BAD}",
+                wait="2m",
+                summary=f"User services {_IN} refuse logins and registrations",
+                description=(
+                    "{{ $value | humanizePercentage }} of the passwords could not be hashed before their callers' "
+                    "deadline and were refused. There are fewer cores than logins need, or somebody tries passwords."
+                ),
+            ),
+            alert(
+                "DatabasePoolExhausted",
+                "warning",
+                f'db_pool_connections{{{USERS},state="in_use"}} >= {POOL_IN_USE}',
+                wait="1m",
+                summary=f"A user service {_IN} runs out of database connections",
+                description=(
+                    "{{ $labels.instance }} uses {{ $value }} connections. Calls that get none within a second fail."
+                ),
+            ),
+            alert(
+                "DatabaseUnavailable",
+                "critical",
+                f'max by (namespace, job) (serving_status{{{USERS},service="user.v1.UserService"}}) == 0',
+                wait="1m",
+                summary=f"No user service {_IN} reaches its database",
+                description="No instance is serving: registering and logging in are answered by 503. Profiles work.",
+            ),
+        ],
+    }
+
+
+def _total(function: str, series: str) -> str:
+    return f"sum by (namespace, job) ({function}({series}[5m]))"
+
+
+def _none_up(selector: str) -> str:
+    return f"sum by (namespace, job) (up{{{selector}}}) == 0\nor\nabsent(up{{{selector}}})"
+
+
+def _target_down(selector: str) -> Rule:
+    return alert(
+        "TargetDown",
+        "warning",
+        f"up{{{selector}}} == 0",
+        wait="2m",
+        summary=f"An instance of {{{{ $labels.job }}}} {_IN} cannot be scraped",
+        description="{{ $labels.instance }} does not answer on its admin port. The other instances carry its load.",
+    )

@@ -1,0 +1,87 @@
+"""The rules fire when they should, stay quiet when they should not, and lead to a page that helps."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from monitoring.generate import FOLDER
+from monitoring.limits import FAST_SECONDS, HASHING_SECONDS
+from monitoring.rules import FILES
+from telemetry.metrics import LATENCY_BUCKETS
+
+ROOT = Path(__file__).parents[2]
+RULES = sorted((FOLDER / "rules").glob("*.yaml"))
+CASES = sorted((Path(__file__).parent / "rules").glob("*.yaml"))
+
+ALERTS = [
+    (service, rule)
+    for service, file in FILES.items()
+    for group in file["groups"]
+    for rule in group["rules"]
+    if "alert" in rule
+]
+NAMES = sorted({alert["alert"] for _, alert in ALERTS})
+
+
+@pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
+def test_prometheus_accepts_the_rules(promtool: str, path: Path) -> None:
+    done = subprocess.run([promtool, "check", "rules", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_alerts_fire_and_stay_quiet(promtool: str, path: Path) -> None:
+    done = subprocess.run([promtool, "test", "rules", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
+    fires = {
+        (service, case["alertname"], expected["exp_labels"]["severity"])
+        for service, case in _cases()
+        for expected in case["exp_alerts"]
+    }
+    quiet = {(service, case["alertname"]) for service, case in _cases() if not case["exp_alerts"]}
+    assert fires == {(service, alert["alert"], alert["labels"]["severity"]) for service, alert in ALERTS}
+    assert quiet == {(service, alert["alert"]) for service, alert in ALERTS}
+
+
+def _cases() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every check of an alert, with the service whose rules it is about."""
+    for path in CASES:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        (rules,) = content["rule_files"]
+        for test in content["tests"]:
+            for case in test["alert_rule_test"]:
+                yield Path(rules).stem, case
+
+
+@pytest.mark.parametrize(
+    "alert", [pytest.param(alert, id=f"{alert['alert']}-{alert['labels']['severity']}") for _, alert in ALERTS]
+)
+def test_an_alert_says_what_is_wrong_and_where_to_read_on(alert: dict[str, Any]) -> None:
+    assert alert["labels"]["severity"] in {"critical", "warning"}
+    assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
+    assert all(alert["annotations"].values())
+    assert (ROOT / alert["annotations"]["runbook_url"]).is_file()
+
+
+def test_there_is_a_runbook_for_every_alert_and_for_nothing_else() -> None:
+    pages = {page.stem for page in (ROOT / "docs" / "runbooks").glob("*.md")}
+    assert pages == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_runbook_says_what_it_means_how_to_check_and_what_to_do(name: str) -> None:
+    text = (ROOT / "docs" / "runbooks" / f"{name}.md").read_text(encoding="utf-8")
+    assert text.startswith(f"# {name}\n")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["What it means", "How to check", "What to do"]
+
+
+def test_a_latency_objective_can_be_read_off_the_histogram() -> None:
+    assert {FAST_SECONDS, HASHING_SECONDS} <= set(LATENCY_BUCKETS)
