@@ -2,5 +2,9 @@
 
 import warnings
 
+import jwt
+
 # Connexion imports Starlette's test client, which wants a successor of httpx that nothing here uses.
 warnings.filterwarnings("ignore", message=r"Using `httpx` with `starlette\.testclient` is deprecated")
+# Previous secrets may be short; the one that signs is checked when the settings are loaded.
+warnings.filterwarnings("ignore", category=jwt.InsecureKeyLengthWarning)

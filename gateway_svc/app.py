@@ -3,7 +3,6 @@
 from functools import partial
 from pathlib import Path
 
-from connexion.middleware.security import SecurityMiddleware
 from connexion.resolver import Resolver
 
 from gateway_svc import fastpath
@@ -27,7 +26,7 @@ def build(handlers: Handlers, health: Health, *, body_timeout: float) -> fastpat
             partial(Edge, health=health),
             Docs,
             fastpath.Routing,
-            SecurityMiddleware,
+            fastpath.Security,
             fastpath.Validation,
         ],
         resolver=Resolver(partial(getattr, handlers)),

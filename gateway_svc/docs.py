@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from swagger_ui_bundle import swagger_ui_path
 
 from gateway_svc import problems
+from gateway_svc.fastpath import ROUTE
 
 _INDEX = """<!DOCTYPE html>
 <html lang="en">
@@ -59,7 +60,7 @@ class Docs(SpecMiddleware):
         }
         self._files["/docs/start.js"] = (_TYPES["js"], _START.encode())
 
-    def add_api(self, specification: Specification, **_: Any) -> None:
+    def add_api(self, specification: Specification, *_: Any, **__: Any) -> None:
         """Serve `specification`."""
         title = specification["info"]["title"]
         self._files["/docs"] = (b"text/html; charset=utf-8", _INDEX.format(title=title).encode())
@@ -71,7 +72,7 @@ class Docs(SpecMiddleware):
         if document is None:
             await self._app(scope, receive, send)
             return
-        scope["extensions"]["route"] = "/openapi.json" if scope["path"] == "/openapi.json" else "/docs"
+        scope["extensions"][ROUTE] = "/openapi.json" if scope["path"] == "/openapi.json" else "/docs"
         if scope["method"] not in ("GET", "HEAD"):
             raise problems.method_not_allowed("GET, HEAD")
         content_type, body = document

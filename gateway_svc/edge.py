@@ -3,17 +3,20 @@
 One layer of plain ASGI instead of five middlewares, each of which would wrap every message again.
 """
 
+import asyncio
 import logging
 import time
 import traceback
 from collections.abc import Awaitable
+from typing import Any
 
-from connexion.middleware.abstract import ROUTING_CONTEXT
-from starlette.exceptions import HTTPException
+from connexion.http_facts import METHODS
+from connexion.middleware.abstract import SpecMiddleware
+from connexion.spec import Specification
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway_svc import metrics, problems
-from gateway_svc.fastpath import CONTEXT
+from gateway_svc.fastpath import CONTEXT, ROUTE
 from gateway_svc.health import Health
 from gateway_svc.problems import ClientGoneError, Problem
 from telemetry import trace
@@ -25,15 +28,22 @@ access_log = logging.getLogger("gateway_svc.access")
 logger = logging.getLogger(__name__)
 
 _CLOSE = (b"connection", b"close")
-_FIXED_HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
+_HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
-class Edge:
+class Edge(SpecMiddleware):
     """Wraps the whole application."""
 
     def __init__(self, app: ASGIApp, *, health: Health) -> None:
         self._app = app
         self._health = health
+
+    def add_api(self, specification: Specification, *_: Any, **__: Any) -> None:
+        """Make the series of the operations of `specification` exist."""
+        for path, item in specification["paths"].items():
+            for method in METHODS & item.keys():
+                metrics.declare(method.upper(), specification.base_path + path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request to its end, whatever happens inside."""
@@ -55,7 +65,7 @@ class Edge:
                 status = message["status"]
                 sent = message["headers"]
                 sent.append((b"x-trace-id", trace_id.encode()))
-                sent.extend(_FIXED_HEADERS)
+                sent.extend(_HEADERS)
                 if self._health.draining:
                     sent.append(_CLOSE)
             return send(message)
@@ -64,51 +74,36 @@ class Edge:
             await self._app(scope, receive, answer)
         except ClientGoneError:
             status = CLIENT_CLOSED_REQUEST
-        except Exception as error:  # noqa: BLE001  # the last layer: whatever is not answered here, nobody answers
-            if status:
-                _log_failure(error)  # the answer has begun; the server cuts the connection
-            else:
-                await _send_problem(_problem_of(error), headers.get(b"accept", b""), _route(extensions)[1], answer)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # what is not answered here, nobody answers
+            problem = _problem_of(error)
+            if not status:  # otherwise the answer has begun, and the server cuts the connection
+                await _send(problem, headers.get(b"accept", b""), f"{extensions.get(ROUTE, '')}#{trace_id}", answer)
         finally:
             metrics.in_flight.dec()
             seconds = time.perf_counter() - began
-            operation, route = _route(extensions)
-            method = scope["method"] if operation else metrics.OTHER
+            route = str(extensions.get(ROUTE, metrics.UNMATCHED))
+            method = scope["method"]
+            if route == metrics.UNMATCHED or method not in _METHODS:
+                method = metrics.OTHER
             metrics.request_ended(method, route, status, seconds)
             access_log.info(
                 "request", extra={"method": method, "route": route, "status": status, "duration": round(seconds, 6)}
             )
 
 
-def _route(extensions: dict[str, dict[str, str]]) -> tuple[bool, str]:
-    """Return whether an operation matched, and the route's template."""
-    operation = extensions.get(ROUTING_CONTEXT)
-    if operation is not None:
-        return True, operation["route"]
-    return False, str(extensions.get("route", metrics.UNMATCHED))
-
-
-def _problem_of(error: Exception) -> Problem:
+def _problem_of(error: BaseException) -> Problem:
     if isinstance(error, Problem):
         return error
-    if isinstance(error, HTTPException):
-        if error.status_code == 404:
-            return problems.not_found()
-        if error.status_code == 405:
-            return problems.method_not_allowed((error.headers or {}).get("Allow", "GET, HEAD"))
-    _log_failure(error)
-    return problems.internal_error()
-
-
-def _log_failure(error: Exception) -> None:
+    if isinstance(error, asyncio.CancelledError):  # the process stops, and the time for requests in flight is over
+        return problems.unavailable()
     # Its message is left out: it may quote what a client sent.
     frames = "".join(traceback.format_tb(error.__traceback__))
     logger.error("a request failed", extra={"error": type(error).__qualname__, "frames": frames})
+    return problems.internal_error()
 
 
-async def _send_problem(problem: Problem, accept: bytes, route: str, send: Send) -> None:
-    path = "" if route == metrics.UNMATCHED else route
-    content_type, body = problem.render(accept, f"{path}#{trace.current.get()}")
+async def _send(problem: Problem, accept: bytes, instance: str, send: Send) -> None:
+    content_type, body = problem.render(accept, instance)
     headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *problem.headers]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -7,13 +7,12 @@ these classes do, such as path parameters, is refused then, never half obeyed.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from connexion.apps.abstract import AbstractApp
 from connexion.apps.asynchronous import AsyncApi, AsyncASGIApp, AsyncOperation
 from connexion.http_facts import METHODS
-from connexion.lifecycle import ConnexionRequest
 from connexion.middleware.abstract import ROUTING_CONTEXT
 from connexion.middleware.request_validation import (
     RequestValidationAPI,
@@ -21,7 +20,9 @@ from connexion.middleware.request_validation import (
     RequestValidationOperation,
 )
 from connexion.middleware.routing import RoutingMiddleware
-from connexion.operations import AbstractOperation
+from connexion.middleware.security import SecurityAPI, SecurityMiddleware
+from connexion.middleware.security import SecurityOperation as ConnexionSecurityOperation
+from connexion.operations.abstract import AbstractOperation
 from connexion.security import AbstractSecurityHandler
 from connexion.spec import Specification
 from connexion.utils import inspect_function_arguments
@@ -32,6 +33,8 @@ from gateway_svc.validation import BodyValidator
 
 CONTEXT = "connexion_context"
 """Where Connexion keeps what one layer tells the next about a request, in the scope's extensions."""
+ROUTE = "route"
+"""Where the path's template is told to the outer layers, in the scope's extensions; absent when no path matched."""
 
 Handler = Callable[..., Awaitable[Mapping[str, object]]]
 Verify = Callable[[list[tuple[bytes, bytes]]], dict[str, Any]]
@@ -47,24 +50,23 @@ class Routing(RoutingMiddleware):
         super().__init__(app)
         self._routes: dict[str, dict[str, dict[str, str]]] = {}
 
-    def add_api(self, specification: Specification, **_: Any) -> None:
+    def add_api(self, specification: Specification, *_: Any, **__: Any) -> None:
         """Add the operations of `specification`.
 
         Raises:
             ValueError: when a path has parameters.
         """
+        base_path = specification.base_path
         for path, item in specification["paths"].items():
             if "{" in path:
                 raise ValueError(f"{path}: paths with parameters need Connexion's own RoutingMiddleware")
-            routes = self._routes[specification.base_path + path] = {}
-            for method in METHODS & item.keys():
-                routes[method.upper()] = {
-                    "api_base_path": specification.base_path,
-                    "operation_id": item[method]["operationId"],
-                    "route": specification.base_path + path,
-                }
+            routes = {
+                method.upper(): {"api_base_path": base_path, "operation_id": item[method]["operationId"]}
+                for method in METHODS & item.keys()
+            }
             if "GET" in routes:
                 routes.setdefault("HEAD", routes["GET"])
+            self._routes[base_path + path] = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Name the operation in the scope, or answer that there is none."""
@@ -74,17 +76,45 @@ class Routing(RoutingMiddleware):
         routes = self._routes.get(scope["path"])
         if routes is None:
             raise problems.not_found()
+        scope["extensions"][ROUTE] = scope["path"]
         operation = routes.get(scope["method"])
-        if operation is None:
-            scope["extensions"]["route"] = scope["path"]
-            allow = ", ".join(sorted({*routes, "OPTIONS"}))
-            if scope["method"] != "OPTIONS":
-                raise problems.method_not_allowed(allow)
-            await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", allow.encode())]})
-            await send({"type": "http.response.body"})
+        if operation is not None:
+            scope["extensions"][ROUTING_CONTEXT] = operation
+            await self.app(scope, receive, send)
             return
-        scope["extensions"][ROUTING_CONTEXT] = operation
-        await self.app(scope, receive, send)
+        allow = ", ".join(sorted({*routes, "OPTIONS"}))
+        if scope["method"] != "OPTIONS":
+            raise problems.method_not_allowed(allow)
+        await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", allow.encode())]})
+        await send({"type": "http.response.body"})
+
+
+class SecurityOperation(ConnexionSecurityOperation):
+    """Hands security handlers the headers and the context of a request, and not a request object of their own."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on when one of the operation's security requirements is met."""
+        if self.security:
+            await self.verification_fn(_Credentials(scope["headers"], scope["extensions"][CONTEXT]))
+        await self.next_app(scope, receive, send)
+
+
+class _Credentials(NamedTuple):
+    headers: list[tuple[bytes, bytes]]
+    context: dict[str, Any]
+
+
+class _SecurityApi(SecurityAPI):
+    def make_operation(self, operation: AbstractOperation | Specification) -> ConnexionSecurityOperation:
+        return SecurityOperation.from_operation(
+            operation, next_app=self.next_app, security_handler_factory=self.security_handler_factory
+        )
+
+
+class Security(SecurityMiddleware):
+    """Connexion's security, which reads from the contract who has to show what."""
+
+    api_cls = _SecurityApi
 
 
 class BearerHandler(AbstractSecurityHandler):
@@ -97,8 +127,8 @@ class BearerHandler(AbstractSecurityHandler):
         """Return what Connexion calls for each request to a secured operation."""
         return self._check
 
-    def _check(self, request: ConnexionRequest) -> dict[str, Any]:
-        return self._verify(request.scope["headers"])
+    def _check(self, credentials: _Credentials) -> dict[str, Any]:
+        return self._verify(credentials.headers)
 
 
 class Operation(AsyncOperation):
@@ -112,8 +142,8 @@ class Operation(AsyncOperation):
         super().__init__(fn, *args, **kwargs)
         self._arguments, _ = inspect_function_arguments(fn)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
+        """Answer the request; Connexion expects nothing to be returned either."""
         context = scope["extensions"][CONTEXT]
         context["receive"] = receive
         body = orjson.dumps(await self._fn(**{name: context[name] for name in self._arguments}))
@@ -123,7 +153,7 @@ class Operation(AsyncOperation):
 
 
 class _Api(AsyncApi):
-    def make_operation(self, operation: AbstractOperation) -> Operation:
+    def make_operation(self, operation: AbstractOperation) -> AsyncOperation:
         return Operation.from_operation(operation, pythonic_params=self.pythonic_params, jsonifier=self.jsonifier)
 
 
@@ -153,7 +183,7 @@ class ValidationOperation(RequestValidationOperation):
 class _ValidationApi(RequestValidationAPI):
     def __init__(self, *args: Any, body_timeout: float, **kwargs: Any) -> None:
         self._body_timeout = body_timeout
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def make_operation(self, operation: AbstractOperation) -> ValidationOperation:
         return ValidationOperation(self.next_app, operation=operation, body_timeout=self._body_timeout)
@@ -162,7 +192,7 @@ class _ValidationApi(RequestValidationAPI):
 class Validation(RequestValidationMiddleware):
     """Connexion's validation of requests, for contracts whose rules are about JSON bodies."""
 
-    api_cls = _ValidationApi
+    api_cls: type[RequestValidationAPI] = _ValidationApi
 
 
 class App(AbstractApp):

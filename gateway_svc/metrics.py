@@ -1,5 +1,7 @@
 """What the gateway counts; every label value is bounded."""
 
+from collections.abc import Callable
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from telemetry.metrics import LATENCY_BUCKETS
@@ -20,6 +22,14 @@ _durations = Histogram(
 )
 _verifications = Counter("token_verifications_total", "Bearer tokens that were checked.", ["result"])
 
+_endpoints = Gauge("registry_endpoints", "Instances in use.", ["service"])
+_snapshot_age = Gauge("registry_snapshot_age_seconds", "Since the registry last confirmed the instances.")
+_propagation = Histogram(
+    "registry_propagation_seconds",
+    "From the registry's word that instances changed to their first possible use.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
+)
+
 RESULTS = ("ok", "missing", "not_bearer", "malformed", "bad_signature", "expired", "not_yet_valid", "bad_claims")
 """What a check of a bearer token can come to."""
 
@@ -32,6 +42,22 @@ _duration_children: dict[tuple[str, str], Histogram] = {}
 def token_verified(result: str) -> None:
     """Count a check of a bearer token; `result` is one of RESULTS."""
     _verification_children[result].inc()
+
+
+def follow_registry(service: str, age: Callable[[], float]) -> None:
+    """Report the `age` in seconds of what is known of `service`; NaN while nothing is."""
+    _endpoints.labels(service).set(0)
+    _snapshot_age.set_function(age)
+
+
+def endpoints_known(service: str, count: int) -> None:
+    """Report how many instances of `service` are in use."""
+    _endpoints.labels(service).set(count)
+
+
+def endpoints_in_use(seconds: float) -> None:
+    """Observe how long a change of instances took to be put to use."""
+    _propagation.observe(seconds)
 
 
 def declare(method: str, route: str) -> None:

@@ -1,10 +1,8 @@
 """The user service as the gateway calls it: one channel over all instances, swapped when they change."""
 
 import asyncio
-import ipaddress
 import json
 import logging
-import socket
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -53,7 +51,7 @@ _SERVICE_CONFIG = {
 }
 
 # https://grpc.github.io/grpc/core/group__grpc__arg__keys.html
-_OPTIONS = [
+_OPTIONS: list[tuple[str, str | int]] = [
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     ("grpc.keepalive_time_ms", int(KEEPALIVE * 1000)),
     ("grpc.keepalive_timeout_ms", int(KEEPALIVE_TIMEOUT * 1000)),
@@ -73,28 +71,27 @@ Metadata = tuple[tuple[str, str], ...]
 class UsersClient:
     """Calls the user service. All methods belong to the event loop."""
 
-    def __init__(self, on_ready: Callable[[], None] | None = None) -> None:
-        """Have no instance yet; `on_ready` is called each time a new channel has become ready."""
-        self._on_ready = on_ready
+    def __init__(self) -> None:
         self._wanted: str | None = None
         self._channel: grpc.aio.Channel | None = None
         self._stub: user_pb2_grpc.UserServiceAsyncStub | None = None
         self._swap: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
-    def use(self, target: str) -> None:
-        """Call `target`, any gRPC target, from as soon as it is ready; until then the one before."""
+    def use(self, target: str, on_use: Callable[[], None]) -> None:
+        """Call `target`, any gRPC target, from as soon as an instance there is ready; until then the one before.
+
+        `on_use` is called then, unless another target was named meanwhile.
+        """
         if target == self._wanted:
             return
         self._wanted = target
         if self._swap is not None:
             self._swap.cancel()
-        channel = grpc.aio.insecure_channel(
-            target, options=[*_OPTIONS, *([] if "://" in target else [("grpc.default_authority", SERVICE)])]
-        )
+        channel = grpc.aio.insecure_channel(target, options=_options(target))
         if self._channel is None:
             self._take(channel)
-        self._swap = asyncio.create_task(self._swap_to(channel))
+        self._swap = asyncio.create_task(self._swap_to(channel, on_use))
 
     async def register(
         self, username: str, password: str, receive: Receive, traceparent: str
@@ -143,40 +140,41 @@ class UsersClient:
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
-    async def _swap_to(self, channel: grpc.aio.Channel) -> None:
+    async def _swap_to(self, channel: grpc.aio.Channel, on_use: Callable[[], None]) -> None:
         try:
             await channel.channel_ready()
         except asyncio.CancelledError:
             if channel is not self._channel:
                 self._retire(channel, 0)
             raise
-        old = self._channel
-        if old is not None and old is not channel:
-            self._take(channel)
-            self._retire(old, LOGIN_DEADLINE)
-        if self._on_ready is not None:
-            self._on_ready()
+        if self._channel is not None and self._channel is not channel:
+            self._retire(self._channel, LOGIN_DEADLINE)
+        self._take(channel)
+        on_use()
 
 
 def target_of(addresses: Sequence[str]) -> str:
-    """Return the gRPC target for `host:port` addresses; names are looked up now.
+    """Return the gRPC target for instances, each `ip:port`.
 
-    IPv4 addresses beside IPv6 ones are written as IPv4-mapped ones (RFC 4291, section 2.5.5.2), since a target is of
-    one family.
+    A target is of one family. IPv4 addresses beside IPv6 ones are written as IPv4-mapped ones (RFC 4291, section
+    2.5.5.2).
     """
-    found: set[tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]] = set()
-    for address in addresses:
-        host, _, port = address.rpartition(":")
-        try:
-            resolved = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-        except (OSError, ValueError, UnicodeError):
-            logger.warning("an instance's address cannot be resolved", extra={"address": address})
-            continue
-        found |= {(ipaddress.ip_address(at[0]), int(port)) for *_, at in resolved}
-    ips = sorted(found, key=lambda at: (at[0].version, at[0].packed, at[1]))
-    if all(ip.version == 4 for ip, _ in ips):
-        return "ipv4:" + ",".join(f"{ip}:{port}" for ip, port in ips)
-    return "ipv6:" + ",".join(f"[{ip if ip.version == 6 else f'::ffff:{ip}'}]:{port}" for ip, port in ips)
+    if not any(address.startswith("[") for address in addresses):
+        return "ipv4:" + ",".join(addresses)
+    return "ipv6:" + ",".join(address if address.startswith("[") else _mapped(address) for address in addresses)
+
+
+def _mapped(address: str) -> str:
+    ip, _, port = address.rpartition(":")
+    return f"[::ffff:{ip}]:{port}"
+
+
+def _options(target: str) -> list[tuple[str, str | int]]:
+    if target.startswith(("ipv4:", "ipv6:")):
+        # One name for all instances, not the list of addresses. It also is part of what makes connections shareable:
+        # a new channel goes on with the connections that the old one has.
+        return [*_OPTIONS, ("grpc.default_authority", SERVICE)]
+    return _OPTIONS
 
 
 def _metadata(traceparent: str) -> Metadata:

@@ -1,0 +1,171 @@
+"""The running gateway: what starts in which order, how it drains and how it stops."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import math
+import signal
+import socket
+import time
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+import uvicorn
+
+from gateway_svc import app, metrics
+from gateway_svc.config import GatewaySettings
+from gateway_svc.handlers import Handlers
+from gateway_svc.health import Health
+from gateway_svc.tokens import Tokens
+from gateway_svc.users_client import UsersClient, target_of
+from registry import EtcdConfig, Resolver, Snapshot
+from telemetry.admin import AdminServer
+
+logger = logging.getLogger("gateway_svc")
+
+
+class PortTakenError(Exception):
+    """A port that cannot be listened on; the sentence names the variable."""
+
+
+class Server:
+    """The gateway on its ports."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        """Take the ports; nothing is answered yet.
+
+        Raises:
+            PortTakenError: when one cannot be had.
+        """
+        self._settings = settings
+        self._health = Health()
+        self._users = UsersClient()
+        host, port = settings.listen_host, settings.listen_port
+        with _taking("LISTEN_PORT", host, port):
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._listener = socket.create_server((host, port), family=family, backlog=2048)
+        host, port = settings.admin_host, settings.admin_port
+        with _taking("ADMIN_PORT", host, port):
+            self._admin = AdminServer(host, port, livez=self._health.livez, readyz=self._health.readyz)
+
+    async def run(self) -> None:
+        """Serve until the first SIGTERM or SIGINT, then drain; a second one cuts that short."""
+        stop, at_once = _stop_signals()
+        beat = asyncio.create_task(self._health.beat())
+        self._admin.start()
+        http = self._http()
+        serving = asyncio.create_task(http.serve(sockets=[self._listener]))
+        resolver = self._find_users()
+        await http.listening(serving)
+        gc.collect()
+        gc.freeze()  # what was loaded stays for good, and need not be looked through again and again
+        ports = {"port": self._listener.getsockname()[1], "admin_port": self._admin.port}
+        logger.info("listening", extra=ports)
+
+        await stop.wait()
+        self._health.draining = True
+        logger.info("draining")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(at_once.wait(), self._settings.drain_delay)
+        http.should_exit = True
+        await _either(serving, at_once.wait())
+        http.force_exit = True
+        await _either(serving, asyncio.sleep(1))
+        await self._users.close()
+        if resolver is not None:
+            await asyncio.to_thread(resolver.stop)
+        await asyncio.to_thread(self._admin.stop)
+        beat.cancel()
+        logger.info("stopped")
+
+    def _http(self) -> "_Http":
+        settings = self._settings
+        tokens = Tokens(settings.jwt_secret.get_secret_value(), settings.previous_secrets, issuer=settings.jwt_issuer)
+        application = app.build(Handlers(self._users, tokens), self._health, body_timeout=settings.body_timeout)
+        config = uvicorn.Config(
+            application,
+            http="httptools",
+            ws="none",
+            lifespan="on",  # Connexion loads the contract when it gets its first event
+            log_config=None,
+            log_level=logging.WARNING,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=math.ceil(settings.grace),
+        )
+        return _Http(config)
+
+    def _find_users(self) -> Resolver | None:
+        settings = self._settings
+        if settings.user_service_target is not None:
+            self._users.use(settings.user_service_target, self._health.users_found)
+            return None
+
+        service, loop = settings.registry_service, asyncio.get_running_loop()
+        password = settings.etcd_password
+
+        def changed(snapshot: Snapshot) -> None:
+            loop.call_soon_threadsafe(self._use, snapshot)
+
+        resolver = Resolver(
+            EtcdConfig(
+                endpoints=settings.etcd_endpoints,
+                username=settings.etcd_username,
+                password=password.get_secret_value() if password else None,
+            ),
+            service,
+            prefix=settings.registry_prefix,
+            on_change=changed,
+        )
+        metrics.follow_registry(service, lambda: resolver.snapshot.age if resolver.snapshot else math.nan)
+        resolver.start()
+        return resolver
+
+    def _use(self, snapshot: Snapshot) -> None:
+        metrics.endpoints_known(self._settings.registry_service, len(snapshot.instances))
+        if snapshot.instances:
+            self._health.users_found()
+            self._users.use(
+                target_of(snapshot.addresses),
+                lambda: metrics.endpoints_in_use(time.monotonic() - snapshot.confirmed_at),
+            )
+
+
+class _Http(uvicorn.Server):
+    """uvicorn without its signal handlers, which would stop accepting at once."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def listening(self, serving: asyncio.Task[None]) -> None:
+        """Wait until requests are accepted, or until `serving` fails."""
+        while not self.started and not serving.done():  # noqa: ASYNC110  # uvicorn offers no event
+            await asyncio.sleep(0.01)
+        if serving.done():
+            await serving
+
+
+def _stop_signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Return what the first SIGTERM or SIGINT sets, and what the second one sets."""
+    stop, at_once = asyncio.Event(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, lambda: (at_once if stop.is_set() else stop).set())
+    return stop, at_once
+
+
+async def _either(task: asyncio.Task[None], other: Coroutine[Any, Any, Any]) -> None:
+    """Wait until `task` or `other` is done, and drop `other`."""
+    waiting = asyncio.create_task(other)
+    await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+
+
+@contextlib.contextmanager
+def _taking(variable: str, host: str, port: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PortTakenError(f"{variable}: cannot listen on {host}:{port}: {error.strerror or error}") from None
