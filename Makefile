@@ -10,6 +10,7 @@ stamp = $(1)/installed-$(shell { $(PYTHON) -V; cat requirements/$(2).txt; } 2>/d
 DEV := $(call stamp,.venv,dev)
 RUN := $(call stamp,.venv-run,run)
 PY := .venv/bin/python
+RUN_PY := .venv-run/bin/python
 OUT := .
 GROUPS := dev run user gateway build reload
 
@@ -17,10 +18,10 @@ GROUPS := dev run user gateway build reload
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 run: $(RUN) ## run the platform on this machine until Ctrl-C; USERS=3 runs three user services
-	@exec .venv-run/bin/python -u -m run
+	@exec $(RUN_PY) -u -m run
 
 test: $(DEV) ## run the tests, four minutes; ARGS="-k name" goes to pytest
 	$(PY) -m pytest $(ARGS)
@@ -48,6 +49,7 @@ lock: $(DEV) ## resolve requirements/ anew from pyproject.toml
 	done
 
 include monitoring/monitoring.mk
+include k8s-tests/cluster/cluster.mk
 
 define install
 	@command -v $(PYTHON) >/dev/null || \

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# binaries.sh NAME...: builds the Go modules of tools/ into the cache unless they are there, and prints the folder of each.
+source "$(dirname "$0")/settings.sh"
+
+kubernetes=$(awk '$1 == "k8s.io/kubernetes" { print $2 }' "$here/tools/kubernetes/go.mod")
+minor=${kubernetes#v1.}
+minor=${minor%%.*}
+helm=$(awk '$1 == "helm.sh/helm/v3" { print $2 }' "$here/tools/helm/go.mod")
+helm_minor=$(awk '$1 == "k8s.io/client-go" { split($2, part, "."); print part[2] }' "$here/tools/helm/go.mod")
+
+# Go modules carry no release information: it is given to the linker, as the projects' own releases do.
+flags_of() {
+  case $1 in
+    kubernetes)
+      for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+        printf -- '-X %s.gitVersion=%s -X %s.gitMajor=1 -X %s.gitMinor=%s ' "$package" "$kubernetes" "$package" "$package" "$minor"
+      done
+      ;;
+    helm)
+      printf -- '-X helm.sh/helm/v3/internal/version.version=%s ' "$helm"
+      for package in helm.sh/helm/v3/pkg/lint/rules helm.sh/helm/v3/pkg/chartutil; do
+        printf -- '-X %s.k8sVersionMajor=1 -X %s.k8sVersionMinor=%s ' "$package" "$package" "$helm_minor"
+      done
+      ;;
+  esac
+}
+
+build() {
+  local name=$1 flags=$2 to=$3 target=.
+  cd "$here/tools/$name"
+  rm -rf "$to.new"
+  mkdir -p "$to.new"
+  [ -e main.go ] || target=tool
+  # etcd goes into an image without a C library.
+  [ "$name" != etcd ] || export CGO_ENABLED=0
+  GOFLAGS=-buildvcs=false nice -n 19 go build -ldflags "-s -w $flags" -o "$to.new/" "$target"
+  case $name in
+    kubernetes) for command in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl; do ln -s kubernetes "$to.new/$command"; done ;;
+    etcd) mv "$to.new/server" "$to.new/etcd" ;;
+  esac
+  rm -rf "$to"
+  mv "$to.new" "$to"
+}
+
+mkdir -p "$cache/bin"
+for name; do
+  flags=$(flags_of "$name")
+  to=$cache/bin/$name-$(key_of "$here/tools/$name"/* <(echo "$flags"))
+  if [ ! -d "$to" ]; then
+    command -v go >/dev/null || die "Needs Go 1.26 or later on the PATH to build $name."
+    alone build
+    [ -d "$to" ] || step "$name built from the Go module registry" build "$name" "$flags" "$to"
+  fi
+  echo "$to"
+done

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Takes the cluster down, whatever state it is in: processes, containers, mounts, network namespaces, volumes. Nothing is asked of the
+# cluster itself, since it may hang; what belongs to it is known by its network namespace and by its folder.
+source "$(dirname "$0")/settings.sh"
+
+[ "$(id -u)" = 0 ] || die "Needs root, as the cluster does."
+[ "${locked:-}" = yes ] || alone cluster
+if [ ! -e "$run" ] && [ ! -e "/run/netns/$netns" ]; then
+  say "There is no cluster."
+  exit
+fi
+
+# A pid file may be older than the process that has its number now.
+is_ours() {
+  [ -d "/proc/$1" ] || return
+  tr '\0' ' ' <"/proc/$1/cmdline" | grep -qF "$run/" || [ "/proc/$1/ns/net" -ef "/run/netns/$netns" ]
+}
+kill_ours() {
+  local pid
+  for pid; do ! is_ours "$pid" || kill -KILL "$pid" 2>/dev/null || true; done
+}
+shims() { pgrep --full -- "containerd-shim.* -address $run/containerd.sock" || true; }
+members() { [ ! -e "/run/netns/$netns" ] || ip netns pids "$netns"; }
+gone() { [ -z "$(members)$(shims)" ]; }
+mounts() { awk -v folder="$run/" 'index($5, folder) == 1 { print $5 }' /proc/self/mountinfo | sort --reverse; }
+
+# The kubelet first, or it would start again what is killed next.
+for name in kubelet containerd; do [ ! -e "$run/pid/$name" ] || kill_ours "$(cat "$run/pid/$name")"; done
+for shim in $(shims); do
+  # Its children are what the containers began with; the rest of a container dies with that.
+  kill -KILL $(pgrep --parent "$shim") "$shim" 2>/dev/null || true
+done
+for file in "$run"/pid/*; do [ ! -e "$file" ] || kill_ours "$(cat "$file")"; done
+mapfile -t left < <(members)
+kill_ours "${left[@]}"
+await "the cluster's processes are gone" 20 gone
+
+for mount in $(mounts); do umount --lazy "$mount"; done
+cat "$run"/containerd/state/io.containerd.runtime.v2.task/k8s.io/*/address 2>/dev/null | sed 's#unix://##' | xargs --no-run-if-empty -d '\n' rm -f
+rm -f /var/lib/cni/results/video-platform-*
+[ ! -e "/run/netns/$netns" ] || ip netns delete "$netns"
+[ ! -e "$run/sysctl.conf" ] || sysctl --quiet --load="$run/sysctl.conf"
+find /sys/fs/cgroup -depth -type d -path '*/kubepods*' -exec rmdir {} + 2>/dev/null || true
+rm -rf --one-file-system "$run"
+[ ! -e "$run" ] || die "Something is still mounted in $run."
+say "The cluster is down."

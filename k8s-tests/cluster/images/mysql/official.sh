@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Gives the root file system $1 the user, folders and configuration of the official image.
+set -euo pipefail
+root=$1
+chroot "$root" mysqld --version | grep -q 'Ver 9\.7\.' || { echo "Debian no longer carries MySQL 9.7: $(chroot "$root" mysqld --version)" >&2; exit 1; }
+chroot "$root" groupadd --system --gid 999 mysql
+chroot "$root" useradd --system --uid 999 --gid 999 --home-dir /var/lib/mysql --no-create-home mysql
+rm -rf "$root"/etc/mysql "$root"/var/lib/mysql
+install -d "$root/etc/mysql/conf.d" "$root/docker-entrypoint-initdb.d"
+install -d -o 999 -g 999 -m 1777 "$root/var/lib/mysql" "$root/var/run/mysqld"
+install -d -o 999 -g 999 -m 0750 "$root/var/lib/mysql-files"
+cat > "$root/etc/my.cnf" <<'CNF'
+[mysqld]
+host-cache-size=0
+skip-name-resolve
+datadir=/var/lib/mysql
+socket=/var/run/mysqld/mysqld.sock
+secure-file-priv=/var/lib/mysql-files
+user=mysql
+pid-file=/var/run/mysqld/mysqld.pid
+
+[client]
+socket=/var/run/mysqld/mysqld.sock
+
+!includedir /etc/mysql/conf.d/
+CNF
