@@ -31,7 +31,7 @@ FORMATS: Mapping[str, tuple[Callable[[str], bool], str]] = {
 """The formats that the contract adds to OpenAPI's: the check and the reason given for a refusal."""
 
 _JSON_TYPES = {
-    "object": "JSON 对象",
+    "object": " JSON 对象",
     "array": "数组",
     "string": "字符串",
     "integer": "整数",
@@ -85,9 +85,12 @@ class BodyValidator:
             Problem: 400.
         """
         value = parse(raw)
-        if self._is_valid(value):
-            return value
-        errors = islice(self._validator.iter_errors(value), MAX_ERRORS)
+        try:
+            if self._validator.is_valid(value):
+                return value
+            errors = list(islice(self._validator.iter_errors(value), MAX_ERRORS))
+        except ValueError:  # nesting deeper than the validator goes
+            raise problems.bad_body("嵌套过深") from None
         raise problems.bad_request(*map(self._explain, errors))
 
     async def _receive(self, receive: Receive) -> bytes:
@@ -105,12 +108,6 @@ class BodyValidator:
         if len(raw) > MAX_BODY:
             raise problems.content_too_large()
         return raw
-
-    def _is_valid(self, value: Any) -> bool:
-        try:
-            return self._validator.is_valid(value)
-        except ValueError:  # nesting deeper than the validator goes
-            raise problems.bad_body("嵌套过深") from None
 
     def _explain(self, error: jsonschema_rs.ValidationError) -> FieldError:
         path = [str(step) for step in error.instance_path]

@@ -1,5 +1,10 @@
-"""A user service that answers at once: a real gRPC server with its health service, without hashes or a database."""
+"""A user service that answers at once: a real gRPC server with its health service, without hashes or a database.
 
+`python -m tests.parts.users_stub` runs one as a process, for tests that stop or kill it.
+"""
+
+import logging
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,15 +16,20 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from protos.user.v1 import user_pb2, user_pb2_grpc
+from telemetry import logs
 
 SERVICE = user_pb2.DESCRIPTOR.services_by_name["UserService"].full_name
 
 
 class UsersStub(user_pb2_grpc.UserServiceServicer):
-    """Keeps names and passwords in memory; `before` runs in each call and may wait or abort it."""
+    """Keeps names and passwords in memory.
+
+    `before` runs in each call and may wait or abort it; `refusal` is the code and msg of every answer when it is set.
+    """
 
     def __init__(self, port: int = 0, before: Callable[[str, grpc.ServicerContext], None] | None = None) -> None:
         self.before = before
+        self.refusal: tuple[int, str] | None = None
         self.calls: list[str] = []
         self.metadata: list[dict[str, str]] = []
         self.time_remaining: list[float] = []
@@ -70,6 +80,8 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
 
     def Register(self, request: user_pb2.RegisterRequest, context: grpc.ServicerContext) -> user_pb2.RegisterResponse:
         self._called("Register", context)
+        if self.refusal is not None:
+            return user_pb2.RegisterResponse(code=self.refusal[0], msg=self.refusal[1])
         with self._lock:
             name = request.username.lower()
             if name in self._users:
@@ -80,6 +92,8 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
 
     def Login(self, request: user_pb2.LoginRequest, context: grpc.ServicerContext) -> user_pb2.LoginResponse:
         self._called("Login", context)
+        if self.refusal is not None:
+            return user_pb2.LoginResponse(code=self.refusal[0], msg=self.refusal[1])
         user_id, username, password = self._users.get(request.username.lower(), (0, "", ""))
         if not user_id or password != request.password:
             return user_pb2.LoginResponse(code=401, msg="密码错误")
@@ -91,3 +105,16 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
         self.time_remaining.append(context.time_remaining())
         if self.before is not None:
             self.before(method, context)
+
+
+def main() -> None:
+    logs.configure("users_stub", style="json")
+    over = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: over.set())
+    with UsersStub() as stub:
+        logging.getLogger(__name__).info("listening", extra={"port": stub.port})
+        over.wait()
+
+
+if __name__ == "__main__":
+    main()
