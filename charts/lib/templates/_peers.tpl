@@ -33,14 +33,8 @@ nobody would use. Only the chart that is installed itself can know.
 {{- else if not (or .Values.etcd.enabled $address) -}}
 {{- fail "etcd.enabled is false: say in global.registry.address where etcd is, as host:port or several of them with commas between." -}}
 {{- end -}}
-{{- include "vp.registry.auth.check" . -}}
-{{- end }}
-
-{{- define "vp.registry.auth.check" -}}
-{{- with .Values.global.registry -}}
-{{- if and .auth.enabled .address (not .auth.existingSecret) -}}
+{{- if and .Values.global.registry.auth.enabled $address (not .Values.global.registry.auth.existingSecret) -}}
 {{- fail "global.registry.auth.enabled is true and the etcd is another's: name the Secret with its passwords in global.registry.auth.existingSecret (keys registrar-password and resolver-password)." -}}
-{{- end -}}
 {{- end -}}
 {{- end }}
 

@@ -1,0 +1,465 @@
+"""Writes the values.schema.json of every chart: `make charts-schema`.
+
+Helm reads one file a chart and lets none refer to another, so what charts have in common is defined once, here, and
+copied. `examples` are legal values other than the default, by which tests see that a value has an effect.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CHARTS = Path(__file__).resolve().parent
+
+Schema = dict[str, Any]
+
+BOOLEAN: Schema = {"type": "boolean"}
+
+
+def string(pattern: str | None = None, *examples: str, **rules: Any) -> Schema:
+    return {"type": "string", **({"pattern": pattern} if pattern else {}), **rules, **_examples(examples)}
+
+
+def integer(minimum: int, example: int | None = None, maximum: int | None = None) -> Schema:
+    limit = {} if maximum is None else {"maximum": maximum}
+    return {"type": "integer", "minimum": minimum, **limit, **_examples(() if example is None else (example,))}
+
+
+def one_of(*choices: Any) -> Schema:
+    return {"enum": list(choices)}
+
+
+def array(items: Schema, *examples: list[Any], **rules: Any) -> Schema:
+    return {"type": "array", "items": items, **rules, **_examples(examples)}
+
+
+def mapping(values: Schema | None = None, names: str | None = None, *examples: dict[str, Any]) -> Schema:
+    """An object whose keys are the operator's own."""
+    keys = {"propertyNames": {"pattern": names}} if names else {}
+    return {"type": "object", **({"additionalProperties": values} if values else {}), **keys, **_examples(examples)}
+
+
+def closed(properties: dict[str, Schema], required: list[str] | None = None, *examples: dict[str, Any]) -> Schema:
+    """An object that has these keys alone, and all of them unless `required` says which."""
+    needed = list(properties) if required is None else required
+    needs = {"required": needed} if needed else {}
+    return {"type": "object", "additionalProperties": False, "properties": properties, **needs, **_examples(examples)}
+
+
+def shared(name: str) -> Schema:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def name_or_nothing(example: str) -> Schema:
+    """The name of a Kubernetes object (RFC 1123 subdomain), or an empty string."""
+    return string(r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$", example)
+
+
+def _examples(examples: Any) -> Schema:
+    return {"examples": list(examples)} if examples else {}
+
+
+ANY = mapping()
+TEXT = string()
+NAMED = string(minLength=1)
+LABEL = r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$"
+LABEL_KEY = r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
+HOST_PORT = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}"
+PROBE = {
+    "initialDelaySeconds": integer(0),
+    "periodSeconds": integer(1, 7),
+    "timeoutSeconds": integer(1, 4),
+    "failureThreshold": integer(1, 9),
+}
+
+DEFINITIONS: dict[str, Schema] = {
+    "strings": mapping(TEXT, None, {"example.com/name": "value"}),
+    "labels": mapping(string(LABEL, maxLength=63), LABEL_KEY, {"example.com/name": "value"}),
+    "quantity": {
+        "type": ["string", "number"],
+        "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
+        "minimum": 0,
+        "examples": ["300Mi"],
+    },
+    "resources": closed({"requests": mapping(shared("quantity")), "limits": mapping(shared("quantity"))}, []),
+    "image": closed(
+        {
+            "repository": string(r"^[a-z0-9][a-z0-9._/:-]*[a-z0-9]$", "registry.example.com/team/image"),
+            "tag": string(r"^([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?$", "1.2.3"),
+            "digest": string(r"^(sha256:[0-9a-f]{64})?$", f"sha256:{'0' * 64}"),
+            "pullPolicy": one_of("Always", "IfNotPresent", "Never"),
+        }
+    ),
+    "pullSecrets": array(closed({"name": string(r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")}), [{"name": "pull"}]),
+    "env": array(closed({"name": NAMED, "value": TEXT, "valueFrom": ANY}, ["name"]), [{"name": "EXTRA", "value": "1"}]),
+    "envFrom": array(
+        closed({"prefix": TEXT, "configMapRef": ANY, "secretRef": ANY}, []), [{"configMapRef": {"name": "extra"}}]
+    ),
+    "volumes": array(
+        {"type": "object", "required": ["name"], "properties": {"name": NAMED}}, [{"name": "extra", "emptyDir": {}}]
+    ),
+    "volumeMounts": array(
+        closed(
+            {
+                "name": NAMED,
+                "mountPath": NAMED,
+                "subPath": TEXT,
+                "subPathExpr": TEXT,
+                "readOnly": BOOLEAN,
+                "recursiveReadOnly": TEXT,
+                "mountPropagation": TEXT,
+            },
+            ["name", "mountPath"],
+        ),
+        [{"name": "tmp", "mountPath": "/extra"}],
+    ),
+    "probe": closed(PROBE, []),
+    "readinessProbe": closed({**PROBE, "successThreshold": integer(1)}, []),
+    "seccompProfile": closed(
+        {"type": one_of("RuntimeDefault", "Localhost", "Unconfined"), "localhostProfile": TEXT}, ["type"]
+    ),
+    "podSecurityContext": closed(
+        {
+            "runAsNonRoot": BOOLEAN,
+            "runAsUser": integer(0, 12345),
+            "runAsGroup": integer(0, 12345),
+            "fsGroup": integer(0, 12345),
+            "fsGroupChangePolicy": one_of("Always", "OnRootMismatch"),
+            "supplementalGroups": array(integer(0)),
+            "supplementalGroupsPolicy": one_of("Merge", "Strict"),
+            "seccompProfile": shared("seccompProfile"),
+            "seLinuxOptions": ANY,
+            "sysctls": array(ANY),
+        },
+        [],
+    ),
+    "securityContext": closed(
+        {
+            "allowPrivilegeEscalation": BOOLEAN,
+            "readOnlyRootFilesystem": BOOLEAN,
+            "privileged": BOOLEAN,
+            "runAsNonRoot": BOOLEAN,
+            "runAsUser": integer(0, 12345),
+            "runAsGroup": integer(0, 12345),
+            "capabilities": closed({"drop": array(NAMED, ["NET_RAW"]), "add": array(NAMED)}, []),
+            "seccompProfile": shared("seccompProfile"),
+            "seLinuxOptions": ANY,
+            "procMount": TEXT,
+        },
+        [],
+    ),
+    "tolerations": array(
+        closed(
+            {
+                "key": TEXT,
+                "operator": one_of("Exists", "Equal", "Lt", "Gt"),
+                "value": TEXT,
+                "effect": one_of("NoSchedule", "PreferNoSchedule", "NoExecute"),
+                "tolerationSeconds": integer(0),
+            },
+            [],
+        ),
+        [{"key": "dedicated", "operator": "Exists"}],
+    ),
+    "affinity": closed({"nodeAffinity": ANY, "podAffinity": ANY, "podAntiAffinity": ANY}, [], {"podAntiAffinity": {}}),
+    "topologySpreadConstraints": array(
+        closed(
+            {
+                "maxSkew": integer(1),
+                "topologyKey": NAMED,
+                "whenUnsatisfiable": one_of("DoNotSchedule", "ScheduleAnyway"),
+                "labelSelector": ANY,
+                "minDomains": integer(1),
+                "matchLabelKeys": array(NAMED),
+                "nodeAffinityPolicy": one_of("Honor", "Ignore"),
+                "nodeTaintsPolicy": one_of("Honor", "Ignore"),
+            },
+            ["maxSkew", "topologyKey", "whenUnsatisfiable"],
+        ),
+        [{"maxSkew": 2, "topologyKey": "example.com/rack", "whenUnsatisfiable": "DoNotSchedule"}],
+    ),
+    "serviceAccount": closed({"create": BOOLEAN, "name": name_or_nothing("other"), "annotations": shared("strings")}),
+    "service": closed({"annotations": shared("strings")}),
+    "autoscaling": closed(
+        {
+            "enabled": BOOLEAN,
+            "minReplicas": integer(1, 3),
+            "maxReplicas": integer(1, 12),
+            "targetCPUUtilizationPercentage": integer(1, 60),
+            "behavior": closed(
+                {"scaleUp": ANY, "scaleDown": ANY}, [], {"scaleDown": {"stabilizationWindowSeconds": 60}}
+            ),
+        }
+    ),
+    "podDisruptionBudget": closed(
+        {
+            "enabled": BOOLEAN,
+            "maxUnavailable": {
+                "type": ["integer", "string"],
+                "minimum": 0,
+                "pattern": "^[0-9]{1,3}%$",
+                "examples": ["40%"],
+            },
+        }
+    ),
+    "peers": array(
+        closed({"podSelector": ANY, "namespaceSelector": ANY, "ipBlock": ANY}, []),
+        [{"ipBlock": {"cidr": "192.0.2.0/24"}}],
+    ),
+    "podNames": array(NAMED, ["other"], minItems=1),
+    "ingressRules": array(closed({"from": shared("peers"), "ports": array(ANY)}, []), [{"ports": [{"port": 81}]}]),
+    "egressRules": array(closed({"to": shared("peers"), "ports": array(ANY)}, []), [{"ports": [{"port": 81}]}]),
+    "duration": string("^([0-9]+(ms|s|m|h))+$", "20s"),
+    "monitor": closed(
+        {
+            "enabled": BOOLEAN,
+            "labels": shared("labels"),
+            "interval": shared("duration"),
+            "scrapeTimeout": shared("duration"),
+        }
+    ),
+    "log": closed({"level": one_of("DEBUG", "INFO", "WARNING", "ERROR"), "format": one_of("json", "text")}),
+    # Each chart has those that it reads, and bears the others, which reach it all the same.
+    "global": closed(
+        {
+            "imagePullSecrets": shared("pullSecrets"),
+            "registry": closed(
+                {
+                    "address": string(rf"^({HOST_PORT}(,{HOST_PORT})*)?$", "a.example.com:2379,b.example.com:2380"),
+                    "prefix": string("^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$", "services"),
+                    "service": string("^[A-Za-z0-9._-]+$", "user-python"),
+                    "auth": closed(
+                        {
+                            "enabled": BOOLEAN,
+                            "existingSecret": name_or_nothing("etcd-passwords"),
+                            "registrar": string("^[A-Za-z0-9._-]+$", "writer"),
+                            "resolver": string("^[A-Za-z0-9._-]+$", "reader"),
+                        },
+                        [],
+                    ),
+                },
+                [],
+            ),
+            "database": closed(
+                {
+                    "host": string(r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]*)$", "db.example.com"),
+                    "port": integer(1, 3307, 65535),
+                    "name": string("^[A-Za-z0-9_]{1,64}$", "users"),
+                    "username": string("^[A-Za-z0-9_]{1,32}$", "someone"),
+                    "existingSecret": name_or_nothing("database-password"),
+                    "parameters": mapping(TEXT, "^[A-Za-z_]+$", {"tls": "true"}),
+                },
+                [],
+            ),
+        },
+        [],
+    ),
+}
+
+POD: dict[str, Schema] = {
+    "image": shared("image"),
+    "imagePullSecrets": shared("pullSecrets"),
+    "extraEnv": shared("env"),
+    "extraEnvFrom": shared("envFrom"),
+    "extraVolumes": shared("volumes"),
+    "extraVolumeMounts": shared("volumeMounts"),
+    "resources": shared("resources"),
+    "startupProbe": shared("probe"),
+    "livenessProbe": shared("probe"),
+    "readinessProbe": shared("readinessProbe"),
+    "podLabels": shared("labels"),
+    "podAnnotations": shared("strings"),
+    "podSecurityContext": shared("podSecurityContext"),
+    "securityContext": shared("securityContext"),
+    "priorityClassName": name_or_nothing("system-cluster-critical"),
+    "nodeSelector": shared("labels"),
+    "tolerations": shared("tolerations"),
+    "affinity": shared("affinity"),
+    "serviceAccount": shared("serviceAccount"),
+}
+SPREAD = {"topologySpreadConstraints": shared("topologySpreadConstraints")}
+STATELESS: dict[str, Schema] = {
+    **POD,
+    **SPREAD,
+    "replicaCount": integer(0, 3),
+    "revisionHistoryLimit": integer(0, 2),
+    "fullnameOverride": string("^([a-z]([-a-z0-9]{0,50}[a-z0-9])?)?$", "other"),
+    "drainDelaySeconds": integer(0, 3, 600),
+    "graceSeconds": integer(0, 30, 600),
+    "terminationGracePeriodSeconds": {"type": ["integer", "null"], "minimum": 1, "examples": [90]},
+    "log": shared("log"),
+    "autoscaling": shared("autoscaling"),
+    "podDisruptionBudget": shared("podDisruptionBudget"),
+    "metrics": closed({"podMonitor": shared("monitor"), "serviceMonitor": shared("monitor")}),
+}
+STATEFUL: dict[str, Schema] = {
+    **POD,
+    "extraArgs": array(string("^--"), ["--example=1"]),
+    "terminationGracePeriodSeconds": integer(1, 45),
+    "service": shared("service"),
+}
+CLAIM: dict[str, Schema] = {
+    "enabled": BOOLEAN,
+    "size": shared("quantity"),
+    "storageClass": string(r"^(-|[a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", "fast"),
+    "annotations": shared("strings"),
+}
+CLIENTS = {"clients": shared("podNames")}
+SCRAPERS = {"metricsFrom": shared("peers")}
+PASSWORD = string(r"^[^'\"\\\n]*$", "a given password", maxLength=128)
+
+
+def network_policy(peers: dict[str, Schema]) -> Schema:
+    rules = {"extraIngress": shared("ingressRules"), "extraEgress": shared("egressRules")}
+    return closed({"enabled": BOOLEAN, **peers, **rules})
+
+
+def subchart(**values: Schema) -> Schema:
+    """The values of a subchart, which its own schema checks, down to what is read here."""
+    properties = {"enabled": BOOLEAN, **values}
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+NOT_HERE: Schema = {"type": "object", "required": ["enabled"], "properties": {"enabled": {"const": False}}}
+"""Of the charts below the services in the umbrella, which has one etcd and one MySQL for all."""
+
+VALUES: dict[str, dict[str, Schema]] = {
+    "user-svc": {
+        **STATELESS,
+        "register": BOOLEAN,
+        "registryTTLSeconds": integer(1, 5, 3600),
+        "bcryptCost": integer(10, 12, 16),
+        "hashSlots": integer(0, 2, 256),
+        "service": shared("service"),
+        "networkPolicy": network_policy({**CLIENTS, **SCRAPERS}),
+        "etcd": subchart(),
+        "mysql": subchart(),
+    },
+    "gateway-svc": {
+        **STATELESS,
+        "jwt": closed(
+            {
+                "existingSecret": name_or_nothing("jwt-keys"),
+                "secret": string(None, "an example of a key that is long enough"),
+                "previousSecrets": array(string("^[^,]+$"), ["an older key"]),
+                "issuer": string(None, "https://video.example.com"),
+            }
+        ),
+        "userService": closed({"target": string(None, "dns:///user-svc:8888")}),
+        "service": closed(
+            {
+                "type": one_of("ClusterIP", "NodePort", "LoadBalancer"),
+                "port": integer(1, 80, 65535),
+                "nodePort": integer(0, 30080, 65535),
+                "externalTrafficPolicy": one_of("Cluster", "Local"),
+                "loadBalancerClass": string(None, "example.com/internal"),
+                "loadBalancerSourceRanges": array(NAMED, ["192.0.2.0/24"]),
+                "annotations": shared("strings"),
+            }
+        ),
+        "ingress": closed(
+            {
+                "enabled": BOOLEAN,
+                "className": name_or_nothing("nginx"),
+                "annotations": shared("strings"),
+                "hosts": array(NAMED, ["api.example.com"], minItems=1),
+                "path": string("^/", "/video"),
+                "pathType": one_of("Prefix", "Exact", "ImplementationSpecific"),
+                "tls": array(
+                    closed({"hosts": array(NAMED), "secretName": TEXT}, []),
+                    [{"hosts": ["video.example.com"], "secretName": "video-tls"}],
+                ),
+            }
+        ),
+        "httpRoute": closed(
+            {
+                "enabled": BOOLEAN,
+                "annotations": shared("strings"),
+                "parentRefs": array(
+                    {"type": "object", "required": ["name"], "properties": {"name": NAMED}},
+                    [{"name": "other", "namespace": "infrastructure"}],
+                    minItems=1,
+                ),
+                "hostnames": array(NAMED, ["api.example.com"]),
+                "path": string("^/", "/video"),
+            }
+        ),
+        "networkPolicy": network_policy({"clientsFrom": shared("peers"), **SCRAPERS}),
+        "etcd": subchart(),
+    },
+    "etcd": {
+        **STATEFUL,
+        **SPREAD,
+        "replicaCount": one_of(1, 3),
+        "initialClusterState": one_of("new", "existing"),
+        "quotaBackendBytes": integer(16 * 2**20, 4 * 2**30),
+        "autoCompaction": closed(
+            {"mode": one_of("periodic", "revision"), "retention": string(r"^[0-9]+(\.[0-9]+)?(s|m|h)?$", "30m")}
+        ),
+        "logLevel": one_of("debug", "info", "warn", "error", "panic", "fatal"),
+        "persistence": closed(CLAIM),
+        "podDisruptionBudget": shared("podDisruptionBudget"),
+        "networkPolicy": network_policy({**CLIENTS, **SCRAPERS}),
+        "metrics": closed({"podMonitor": shared("monitor")}),
+    },
+    "mysql": {
+        **STATEFUL,
+        "auth": closed({"password": PASSWORD, "rootPassword": PASSWORD}),
+        "configuration": string(None, "[mysqld]\nmax_connections = 50\n"),
+        "persistence": closed({**CLAIM, "existingClaim": name_or_nothing("claim")}),
+        "networkPolicy": network_policy(CLIENTS),
+    },
+    "video-platform": {
+        "gateway-svc": subchart(etcd=NOT_HERE),
+        "user-svc": subchart(etcd=NOT_HERE, mysql=NOT_HERE),
+        "etcd": subchart(),
+        "mysql": subchart(),
+    },
+}
+
+
+def schema(chart: str) -> Schema:
+    """The schema of a chart's values, its properties in the order of values.yaml.
+
+    Raises:
+        KeyError: when values.yaml has a value that is not described here.
+    """
+    described = {**VALUES[chart], "global": shared("global")}
+    order = list(yaml.safe_load((CHARTS / chart / "values.yaml").read_text()))
+    if undocumented := described.keys() - set(order):
+        raise KeyError(f"{chart}/values.yaml lacks {', '.join(sorted(undocumented))}")
+    # Helm itself adds these: what a parent chart's condition reads, and the globals of the library chart.
+    added = {"enabled": BOOLEAN, "lib": closed({"global": ANY}, [])}
+    properties = {**{name: described[name] for name in order}, **added}
+    required = [name for name in order if "null" not in described[name].get("type", ())]
+    definitions = {name: DEFINITIONS[name] for name in sorted(_used(properties, set()))}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"Values of the chart {chart}",
+        **closed(properties, required),
+        "$defs": definitions,
+    }
+
+
+def _used(node: Any, found: set[str]) -> set[str]:
+    if isinstance(node, dict):
+        name = str(node.get("$ref", "")).removeprefix("#/$defs/")
+        if name and name not in found:
+            found.add(name)
+            _used(DEFINITIONS[name], found)
+        node = list(node.values())
+    if isinstance(node, list):
+        for part in node:
+            _used(part, found)
+    return found
+
+
+def text(chart: str) -> str:
+    """What the chart's values.schema.json holds."""
+    return json.dumps(schema(chart), indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    for chart in VALUES:
+        (CHARTS / chart / "values.schema.json").write_text(text(chart))

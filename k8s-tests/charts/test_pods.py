@@ -1,0 +1,197 @@
+"""What holds for every pod of every chart, and how pods are probed and stopped."""
+
+import re
+from typing import Any
+
+import pytest
+from manifests import NAMES, Manifest, containers, of_kind, pods, render
+
+WITH_EVERYTHING: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "with authentication": {"global": {"registry": {"auth": {"enabled": True}}}},
+    "with three members": {"etcd": {"replicaCount": 3}},
+}
+
+
+def _pods(values: dict[str, Any]) -> list[tuple[str, Manifest]]:
+    found = list(pods(render("video-platform", values)))
+    assert len(found) == 5, "gateway, user service, etcd, MySQL and the test"
+    return found
+
+
+@pytest.mark.parametrize("variant", WITH_EVERYTHING)
+def test_the_restricted_standard_and_more(variant: str) -> None:
+    for name, pod in _pods(WITH_EVERYTHING[variant]):
+        context = pod["securityContext"]
+        assert context["runAsNonRoot"] is True, name
+        assert context["runAsUser"] > 0, name
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["enableServiceLinks"] is False, name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys(), name
+        for volume in pod.get("volumes", []):
+            assert volume.keys() - {"name"} <= {"configMap", "emptyDir", "persistentVolumeClaim", "secret"}, name
+        for container in containers(pod):
+            own = container["securityContext"]
+            assert own["readOnlyRootFilesystem"] is True, name
+            assert own["allowPrivilegeEscalation"] is False, name
+            assert own["capabilities"] == {"drop": ["ALL"]}, name
+            assert not {"privileged", "procMount", "runAsUser"} & own.keys(), name
+            assert container["resources"]["requests"].keys() >= {"cpu", "memory"}, name
+            assert container["resources"]["limits"].keys() >= {"memory"}, name
+
+
+def test_no_secret_is_anywhere_but_in_secrets() -> None:
+    for name, pod in _pods(WITH_EVERYTHING["with authentication"]):
+        for container in containers(pod):
+            for variable in container.get("env", []):
+                if re.search("PASSWORD|SECRET", variable["name"]):
+                    is_file = variable["name"].endswith("_FILE") and variable["value"].startswith("/run/secrets/")
+                    assert is_file or "secretKeyRef" in variable["valueFrom"], f"{name}: {variable['name']}"
+
+
+@pytest.mark.parametrize("service", ["user-svc", "gateway-svc"])
+def test_a_pod_has_the_time_to_drain(service: str) -> None:
+    def period(**values: int | None) -> int:
+        pod = of_kind(render(service, values), "Deployment")["spec"]["template"]["spec"]
+        return pod["terminationGracePeriodSeconds"]
+
+    assert period() == 27
+    assert period(drainDelaySeconds=5, graceSeconds=60) == 70
+    assert period(drainDelaySeconds=0, graceSeconds=0) == 5
+    assert period(terminationGracePeriodSeconds=27) == 27
+    assert period(terminationGracePeriodSeconds=300) == 300
+
+
+def test_probes_of_the_user_service_ask_the_health_service_by_number() -> None:
+    (container,) = of_kind(render("user-svc"), "Deployment")["spec"]["template"]["spec"]["containers"]
+    asked = {name: container[name]["grpc"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
+    assert asked == {
+        "startupProbe": {"port": 8888, "service": "liveness"},
+        "livenessProbe": {"port": 8888, "service": "liveness"},
+        "readinessProbe": {"port": 8888, "service": "readiness"},
+    }
+
+
+def test_deployments_roll_without_a_gap() -> None:
+    for service in ("user-svc", "gateway-svc"):
+        spec = of_kind(render(service), "Deployment")["spec"]
+        assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+        budget = of_kind(render(service), "PodDisruptionBudget")["spec"]
+        assert budget["maxUnavailable"] == 1
+        assert budget["selector"] == spec["selector"]
+
+
+def test_budgets_of_etcd_are_for_three_members() -> None:
+    assert not [m for m in render("etcd") if m["kind"] == "PodDisruptionBudget"]
+    assert not [m for m in render("mysql") if m["kind"] == "PodDisruptionBudget"]
+    assert of_kind(render("etcd", {"replicaCount": 3}), "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+
+
+@pytest.mark.parametrize("chart", NAMES)
+def test_selectors_and_claims_hold_no_version(chart: str) -> None:
+    versions = {"helm.sh/chart", "app.kubernetes.io/version"}
+    for manifest in render(chart):
+        if manifest["kind"] in {"Deployment", "StatefulSet"}:
+            spec = manifest["spec"]
+            assert not versions & spec["selector"]["matchLabels"].keys()
+            assert not versions & spec["template"]["metadata"]["labels"].keys()
+            for claim in spec.get("volumeClaimTemplates", []):
+                assert not versions & claim["metadata"]["labels"].keys()
+            if manifest["kind"] == "StatefulSet":
+                assert spec["podManagementPolicy"] == "Parallel"
+
+
+def test_services_select_pods_and_name_their_ports() -> None:
+    manifests = render("video-platform")
+    templates = [m["spec"]["template"] for m in manifests if "template" in m.get("spec", {})]
+    for service in (m for m in manifests if m["kind"] == "Service"):
+        selector = service["spec"]["selector"].items()
+        (template,) = [t for t in templates if selector <= t["metadata"]["labels"].items()]
+        names = {port["name"] for c in template["spec"]["containers"] for port in c["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= names
+    headless = of_kind(manifests, "Service", "vp-user-svc")["spec"]
+    assert headless["clusterIP"] == "None"
+    assert headless["publishNotReadyAddresses"] is True
+    assert of_kind(manifests, "Service", "vp-etcd-peers")["spec"]["publishNotReadyAddresses"] is True
+    assert "clusterIP" not in of_kind(manifests, "Service", "vp-etcd")["spec"]
+
+
+def test_monitors_select_what_is_there() -> None:
+    on = {"enabled": True, "labels": {"release": "prometheus"}}
+    values = {
+        "etcd": {"metrics": {"podMonitor": on}},
+        "user-svc": {"metrics": {"podMonitor": on}},
+        "gateway-svc": {"metrics": {"serviceMonitor": on}},
+    }
+    manifests = render("video-platform", values)
+    for monitor in (m for m in manifests if m["kind"] == "PodMonitor"):
+        wanted = monitor["spec"]["selector"]["matchLabels"].items()
+        (template,) = [
+            m["spec"]["template"]
+            for m in manifests
+            if "template" in m.get("spec", {}) and wanted <= m["spec"]["template"]["metadata"]["labels"].items()
+        ]
+        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+        assert endpoint["port"] in {port["name"] for c in template["spec"]["containers"] for port in c["ports"]}
+        assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    monitor = of_kind(manifests, "ServiceMonitor")
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    (service,) = [m for m in manifests if m["kind"] == "Service" and wanted <= m["metadata"]["labels"].items()]
+    assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
+
+
+def test_three_members_know_each_other() -> None:
+    stateful = of_kind(render("etcd", {"replicaCount": 3}), "StatefulSet")
+    arguments = dict(a[2:].partition("=")[::2] for a in stateful["spec"]["template"]["spec"]["containers"][0]["args"])
+    members = dict(member.split("=", 1) for member in arguments["initial-cluster"].split(","))
+    assert members == {f"vp-etcd-{n}": f"http://vp-etcd-{n}.vp-etcd-peers:2380" for n in range(3)}
+    own = arguments["initial-advertise-peer-urls"].replace("$(POD_NAME)", "vp-etcd-1")
+    assert own == members["vp-etcd-1"]
+    assert stateful["spec"]["serviceName"] == "vp-etcd-peers"
+
+
+def test_services_of_a_release_find_each_other() -> None:
+    for chart in ("user-svc", "video-platform"):
+        manifests = render(chart)
+        deployment = next(m for m in manifests if m["kind"] == "Deployment" and m["metadata"]["name"] == "vp-user-svc")
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        env = {variable["name"]: variable.get("value") for variable in container["env"]}
+        assert of_kind(manifests, "Service", env["ETCD_ADDRESS"].removesuffix(":2379"))
+        assert env["DB_DSN"] == "mysql://video_platform@vp-mysql:3306/video_platform"
+        assert of_kind(manifests, "Service", "vp-mysql")
+
+
+def test_peers_elsewhere_are_used_in_place_of_the_release_s_own() -> None:
+    values = {
+        "etcd": {"enabled": False},
+        "mysql": {"enabled": False},
+        "global": {
+            "registry": {"address": "a:2379,b:2379", "auth": {"enabled": True, "existingSecret": "their-etcd"}},
+            "database": {
+                "host": "db.example.com",
+                "port": 3307,
+                "parameters": {"tls": "true", "collation": "utf8mb4_bin"},
+            },
+        },
+    }
+    manifests = render("video-platform", values)
+    assert not [m for m in manifests if m["kind"] == "StatefulSet"]
+    for name in ("vp-user-svc", "vp-gateway-svc"):
+        spec = of_kind(manifests, "Deployment", name)["spec"]["template"]["spec"]
+        env = {variable["name"]: variable.get("value") for variable in spec["containers"][0]["env"]}
+        assert env["ETCD_ADDRESS"] == "a:2379,b:2379"
+        assert "their-etcd" in [v["secret"]["secretName"] for v in spec["volumes"] if "secret" in v]
+        if name == "vp-user-svc":
+            dsn = "mysql://video_platform@db.example.com:3307/video_platform?collation=utf8mb4_bin&tls=true"
+            assert env["DB_DSN"] == dsn
+
+
+def test_no_image_of_ours_can_be_pulled_from_a_name_that_others_could_take() -> None:
+    ours = {
+        container["image"]
+        for _, pod in _pods({})
+        for container in containers(pod)
+        if not re.match(r"docker\.io/library/|gcr\.io/etcd-development/", container["image"])
+    }
+    assert ours == {"localhost/video-platform/user-svc:0.1.0", "localhost/video-platform/gateway-svc:0.1.0"}

@@ -1,0 +1,200 @@
+"""Every value has an effect, and only a legal one is taken."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from manifests import CHARTS, NAMES, ON_A_CLUSTER, merged, nested, render
+
+
+@dataclass
+class Needs:
+    """What must be set for a value to have an effect."""
+
+    also: dict[str, Any] = field(default_factory=dict)
+    """Values by path, before and after the change."""
+    after: dict[str, Any] = field(default_factory=dict)
+    """Values by path that go with the change itself."""
+    before: Any = None
+    """What the value is before the change, when not its default."""
+    arguments: tuple[str, ...] = ()
+
+
+OWN_ETCD_OFF = {"etcd.enabled": False}
+MADE_KEYS = {"jwt.existingSecret": "", "jwt.secret": "the key that is used before the change"}
+MADE_PASSWORDS = {
+    "global.database.existingSecret": "",
+    "auth.password": "one that is given",
+    "auth.rootPassword": "another that is given",
+}
+
+# By the start of the value's path; the longest that fits counts.
+SERVICES = {
+    "autoscaling.": Needs({"autoscaling.enabled": True}),
+    "metrics.podMonitor.": Needs({"metrics.podMonitor.enabled": True}),
+    "metrics.serviceMonitor.": Needs({"metrics.serviceMonitor.enabled": True}),
+    "global.registry.address": Needs(OWN_ETCD_OFF, before="before.example.com:2379"),
+    "global.registry.auth.": Needs({"global.registry.auth.enabled": True}),
+    "global.registry.auth.enabled": Needs(),
+    "autoscaling.enabled": Needs(),
+    "metrics.podMonitor.enabled": Needs(),
+    "metrics.serviceMonitor.enabled": Needs(),
+}
+NEEDS: dict[str, dict[str, Needs]] = {
+    "user-svc": {
+        **SERVICES,
+        "global.database.host": Needs({"mysql.enabled": False}, before="before.example.com"),
+        "global.database.port": Needs({"mysql.enabled": False, "global.database.host": "db.example.com"}),
+        "etcd.enabled": Needs({"register": False}),
+        "mysql.enabled": Needs(after={"global.database.host": "db.example.com"}),
+    },
+    "gateway-svc": {
+        **SERVICES,
+        "jwt.secret": Needs(MADE_KEYS, before=MADE_KEYS["jwt.secret"], arguments=ON_A_CLUSTER),
+        "jwt.previousSecrets": Needs(MADE_KEYS, arguments=ON_A_CLUSTER),
+        "service.nodePort": Needs({"service.type": "NodePort"}),
+        "service.externalTrafficPolicy": Needs({"service.type": "NodePort"}),
+        "service.loadBalancer": Needs({"service.type": "LoadBalancer"}),
+        "ingress.": Needs({"ingress.enabled": True}),
+        "ingress.enabled": Needs(),
+        "httpRoute.": Needs({"httpRoute.enabled": True}),
+        "httpRoute.enabled": Needs(),
+        "etcd.enabled": Needs({"userService.target": "dns:///user-svc:8888"}),
+    },
+    "etcd": {
+        "global.registry.": Needs({"global.registry.auth.enabled": True}),
+        "global.registry.auth.enabled": Needs(),
+        "auth.": Needs({"global.registry.auth.enabled": True}),
+        "podDisruptionBudget.": Needs({"replicaCount": 3}),
+        "metrics.podMonitor.": Needs({"metrics.podMonitor.enabled": True}),
+        "metrics.podMonitor.enabled": Needs(),
+    },
+    "mysql": {
+        "auth.password": Needs(MADE_PASSWORDS, before=MADE_PASSWORDS["auth.password"], arguments=ON_A_CLUSTER),
+        "auth.rootPassword": Needs(MADE_PASSWORDS, before=MADE_PASSWORDS["auth.rootPassword"], arguments=ON_A_CLUSTER),
+    },
+    "video-platform": {
+        "global.registry.address": Needs(OWN_ETCD_OFF, before="before.example.com:2379"),
+        "global.registry.auth.": Needs({"global.registry.auth.enabled": True}),
+        "global.registry.auth.enabled": Needs(),
+        "global.database.host": Needs({"mysql.enabled": False}, before="before.example.com"),
+        "global.database.port": Needs({"mysql.enabled": False, "global.database.host": "db.example.com"}),
+        "etcd.enabled": Needs(after={"global.registry.address": "etcd.example.com:2379"}),
+        "mysql.enabled": Needs(after={"global.database.host": "db.example.com"}),
+    },
+}
+
+
+def _values(chart: str) -> dict[str, Any]:
+    return yaml.safe_load((CHARTS / chart / "values.yaml").read_text())
+
+
+def _schema(chart: str) -> dict[str, Any]:
+    return json.loads((CHARTS / chart / "values.schema.json").read_text())
+
+
+def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(values, dict) and values:
+        for name, value in values.items():
+            yield from _leaves(value, f"{path}.{name}" if path else name)
+    else:
+        yield path, values
+
+
+def _rule(chart: str, path: str) -> dict[str, Any]:
+    """What the schema says of one value."""
+    schema = rule = _schema(chart)
+    for part in path.split("."):
+        known = rule.get("properties", {})
+        rule = known[part] if part in known else rule["additionalProperties"]
+        while "$ref" in rule:
+            rule = schema["$defs"][rule["$ref"].rpartition("/")[2]]
+    return rule
+
+
+def _another(rule: dict[str, Any], value: Any) -> Any:
+    """A legal value that is not this one."""
+    if rule.get("type") == "boolean":
+        return not value
+    choices = rule.get("enum", []) + rule.get("examples", [])
+    return next(choice for choice in choices if choice != value)
+
+
+LEAVES = [(chart, path, value) for chart in NAMES for path, value in _leaves(_values(chart))]
+CHANGEABLE = [(chart, path, value) for chart, path, value in LEAVES if "const" not in _rule(chart, path)]
+
+
+@pytest.mark.parametrize(("chart", "path", "value"), CHANGEABLE, ids=[f"{leaf[0]}-{leaf[1]}" for leaf in CHANGEABLE])
+def test_every_value_has_an_effect(chart: str, path: str, value: Any) -> None:
+    fitting = [start for start in NEEDS[chart] if path.startswith(start)]
+    needs = NEEDS[chart][max(fitting, key=len)] if fitting else Needs()
+    before = value if needs.before is None else needs.before
+    also = [nested(*item) for item in needs.also.items()]
+    start = merged(*also, *([] if needs.before is None else [nested(path, before)]))
+    change = merged(
+        *also, *(nested(*item) for item in needs.after.items()), nested(path, _another(_rule(chart, path), before))
+    )
+
+    assert render(chart, start, *needs.arguments) != render(chart, change, *needs.arguments)
+
+
+WRONG: dict[str, Any] = {
+    "string": "two",
+    "integer": 7,
+    "boolean": True,
+    "array": [[]],
+    "object": {"unknown": {"key": []}},
+}
+
+
+@pytest.mark.parametrize(("chart", "path"), [leaf[:2] for leaf in LEAVES])
+def test_every_illegal_value_is_refused(chart: str, path: str) -> None:
+    rule = _rule(chart, path)
+    types = rule.get("type", [])
+    legal = {types} if isinstance(types, str) else set(types)
+    legal |= {"integer"} if "number" in legal else set()
+    wrong = [illegal for kind, illegal in WRONG.items() if kind not in legal or kind in {"array", "object"}]
+    if "enum" in rule or "const" in rule:
+        wrong = ["something else", 2, ["a list"]]
+    if "minimum" in rule:
+        wrong.append(rule["minimum"] - 1)
+    if "maximum" in rule:
+        wrong.append(rule["maximum"] + 1)
+    schema = jsonschema.Draft202012Validator(_schema(chart))
+
+    assert schema.is_valid(_values(chart))
+    assert len(wrong) >= 3
+    for illegal in wrong:
+        assert not schema.is_valid(merged(_values(chart), nested(path, None), nested(path, illegal))), illegal
+
+
+@pytest.mark.parametrize("chart", NAMES)
+def test_unknown_keys_are_refused_at_every_level(chart: str) -> None:
+    schema = jsonschema.Draft202012Validator(_schema(chart))
+    parents = {path.rpartition(".")[0] for path, _ in _leaves(_values(chart))}
+    # Keys of these are Kubernetes' or a subchart's.
+    parents -= {"resources.requests", "resources.limits", "gateway-svc", "user-svc", "etcd", "mysql"}
+    for parent in parents:
+        if not parent.startswith(("gateway-svc.", "user-svc.")):
+            unknown = f"{parent}.unknown" if parent else "unknown"
+            assert not schema.is_valid(merged(_values(chart), nested(unknown, "value"))), unknown
+
+
+def test_charts_agree_on_globals() -> None:
+    umbrella = dict(_leaves(_values("video-platform")["global"]))
+    for chart in NAMES:
+        assert dict(_leaves(_values(chart)["global"])).items() <= umbrella.items()
+    everyone = {path for chart in NAMES[:-1] for path, _ in _leaves(_values(chart)["global"])}
+    assert everyone == umbrella.keys()
+
+
+@pytest.mark.parametrize("chart", NAMES)
+def test_schema_is_what_schemas_py_writes(chart: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(CHARTS))
+    import schemas
+
+    assert (CHARTS / chart / "values.schema.json").read_text() == schemas.text(chart), "run `make charts-schema`"
