@@ -12,13 +12,14 @@ RUN := $(call stamp,.venv-run,run)
 PY := .venv/bin/python
 RUN_PY := .venv-run/bin/python
 OUT := .
+comma := ,
 GROUPS := dev run user gateway build reload
 
-.PHONY: help run test soak bench lint protos lock
+.PHONY: charts-test charts-tools charts-docs charts-schema help run test soak bench lint protos lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 run: $(RUN) ## run the platform on this machine until Ctrl-C; USERS=3 runs three user services
 	@exec $(RUN_PY) -u -m run
@@ -50,6 +51,20 @@ lock: $(DEV) ## resolve requirements/ anew from pyproject.toml
 
 include monitoring/monitoring.mk
 include k8s-tests/cluster/cluster.mk
+
+charts-test: $(DEV) ## test the charts, with helm and without a cluster; ARGS="-k name" goes to pytest
+	$(PY) -m pytest k8s-tests/charts $(ARGS)
+
+charts-tools: ## build what writes and judges the charts' manifests, from the Go module registry
+	k8s-tests/cluster/binaries.sh helm charts
+
+charts-docs: ## write the README of each chart anew from its values.yaml
+	"$$(k8s-tests/cluster/binaries.sh charts)"/helm-docs --chart-search-root charts --sort-values-order file \
+	  --chart-to-generate $(subst $() $(),$(comma),$(addprefix charts/,etcd mysql user-svc gateway-svc video-platform)) \
+	  --template-files ./README.md.gotmpl --skip-version-footer --log-level warning
+
+charts-schema: $(DEV) ## write the values.schema.json of each chart anew
+	$(PY) charts/schemas.py
 
 define install
 	@command -v $(PYTHON) >/dev/null || \

@@ -1,139 +1,16 @@
-"""Start etcd, the user services and the gateway; say when they are ready; stop them in order."""
+"""`python -m run`, which `make run` calls."""
 
-import contextlib
-import http.client
-import os
 import signal
-import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-
-from run.config import (
-    HOST,
-    RunSettings,
-    environment,
-    gateway_environment,
-    taken_ports,
-    user_environment,
-)
-from run.etcd import EtcdError, etcd
-from run.services import Services
-from settings import load_or_exit
 
 
 def main() -> int:
-    """Run everything until a signal or the end of a process; return the exit code."""
-    settings = load_or_exit(RunSettings)
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGHUP, _hang_up)
-    try:
-        if problems := taken_ports(settings):
-            return _fail(*problems)
-        with _registry(settings) as (address, process):
-            return _serve(settings, address, process)
-    except (ValueError, EtcdError) as error:
-        return _fail(str(error))
-    except KeyboardInterrupt:
-        return 0
+    """Run the platform and return the exit code."""
+    # While the rest is imported there is nothing to stop yet: Ctrl-C ends the process, without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from run.platform import run
 
-
-@contextlib.contextmanager
-def _registry(settings: RunSettings) -> Iterator[tuple[str, subprocess.Popen[bytes] | None]]:
-    """Give the address of the etcd to use, and its process when it is our own."""
-    if settings.etcd_address:
-        yield settings.etcd_address, None
-    else:
-        with etcd(settings.etcd_port, settings.data_dir) as process:
-            yield f"{HOST}:{settings.etcd_port}", process
-
-
-def _serve(settings: RunSettings, address: str, etcd_process: subprocess.Popen[bytes] | None) -> int:
-    def own(kind: str, index: int) -> Mapping[str, str]:
-        return user_environment(settings, index) if kind == "user" else gateway_environment(settings)
-
-    services = Services(settings.users, environment(settings, address), own)
-    over = threading.Event()
-
-    def watch() -> None:
-        if _wait_until_ready(settings, over):
-            sys.stdout.write(_welcome(settings, address))
-        while etcd_process and not over.wait(0.5):
-            if etcd_process.poll() is not None:
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
-
-    # only now: a process that has threads should not fork
-    services.on_started = threading.Thread(target=watch, name="watch", daemon=True).start
-    services.loop()
-    over.set()
-    if etcd_process and etcd_process.poll() is not None:
-        return _fail(f"etcd ended with code {etcd_process.returncode}, so everything was stopped")
-    if services.ended:
-        name, code = services.ended
-        _fail(f"{name} ended with code {code}, so everything was stopped; its own lines above say why")
-        return code if code > 0 else 1
-    return 0
-
-
-def _wait_until_ready(settings: RunSettings, over: threading.Event) -> bool:
-    """Return True when each process says that it is ready, False when all is over before."""
-    waiting = [settings.admin_port, *map(settings.user_admin_port, settings.indexes)]
-    while waiting:
-        if over.wait(0.1):
-            return False
-        waiting = [port for port in waiting if not _ready(port)]
-    return True
-
-
-def _ready(port: int) -> bool:
-    connection = http.client.HTTPConnection(HOST, port, timeout=2)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
-def _welcome(settings: RunSettings, etcd_address: str) -> str:
-    gateway = f"http://{HOST}:{settings.gateway_port}"
-    users = ", ".join(f"{HOST}:{settings.user_port + i}" for i in settings.indexes)
-    admin = ", ".join(str(port) for port in [settings.admin_port, *map(settings.user_admin_port, settings.indexes)])
-    body = '{"username":"testuser123","password":"password123"}'
-    post = f"curl -H 'Content-Type: application/json' -d '{body}' {gateway}"
-    return f"""
-Ready.
-  gateway       {gateway}  (the API as a page: {gateway}/docs)
-  user service  {users}
-  etcd          {etcd_address}
-  admin ports   {admin}  (/livez, /readyz and /metrics of each process, the gateway's first)
-
-Try, in another terminal:
-  {post}/api/register
-  {post}/api/login
-  curl -H "Authorization: Bearer <the token>" {gateway}/api/profile
-
-Ctrl-C stops everything.
-
-"""
-
-
-def _fail(*sentences: str) -> int:
-    for sentence in sentences:
-        print(f"error: {sentence}", file=sys.stderr, flush=True)
-    return 1
-
-
-def _stop(*_: object) -> None:
-    """End in order while honcho does not listen to signals yet."""
-    raise KeyboardInterrupt
-
-
-def _hang_up(*_: object) -> None:
-    """Treat a terminal that was closed like a request to stop, which honcho knows."""
-    os.kill(os.getpid(), signal.SIGTERM)
+    return run()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import http.client
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -19,8 +19,12 @@ class EtcdError(Exception):
 
 
 @contextlib.contextmanager
-def etcd(port: int, folder: Path, *, timeout: float = 30.0) -> Iterator[subprocess.Popen[bytes]]:
+def etcd(
+    port: int, folder: Path, give_up: Callable[[], bool], *, timeout: float = 30.0
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run etcd on 127.0.0.1:`port`, its log in `folder`; it is stopped when the context ends.
+
+    The context begins when etcd is healthy, or once `give_up` returns true.
 
     Raises:
         EtcdError: when it ends, or does not answer within `timeout` seconds.
@@ -45,7 +49,13 @@ def etcd(port: int, folder: Path, *, timeout: float = 30.0) -> Iterator[subproce
             start_new_session=True,  # out of reach of the terminal's Ctrl-C
         )
         try:
-            _wait_until_healthy(process, port, time.monotonic() + timeout, log)
+            deadline = time.monotonic() + timeout
+            while not give_up() and not _healthy(port):
+                if process.poll() is not None:
+                    raise EtcdError(f"etcd ended with code {process.returncode}; {log} says why")
+                if time.monotonic() > deadline:
+                    raise EtcdError(f"etcd did not become healthy in time; {log} says why")
+                time.sleep(0.05)
             yield process
         finally:
             process.terminate()
@@ -54,15 +64,6 @@ def etcd(port: int, folder: Path, *, timeout: float = 30.0) -> Iterator[subproce
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, deadline: float, log: Path) -> None:
-    while not _healthy(port):
-        if process.poll() is not None:
-            raise EtcdError(f"etcd ended with code {process.returncode}; {log} says why")
-        if time.monotonic() > deadline:
-            raise EtcdError(f"etcd did not become healthy in time; {log} says why")
-        time.sleep(0.05)
 
 
 def _healthy(port: int) -> bool:

@@ -18,7 +18,11 @@ class Services(Manager):  # type: ignore[misc]  # honcho has no types
     """honcho's manager, which also says when all processes have started and which one ended of its own accord."""
 
     def __init__(
-        self, users: int, environment: Mapping[str, str], own: Callable[[str, int], Mapping[str, str]]
+        self,
+        users: int,
+        environment: Mapping[str, str],
+        own: Callable[[str, int], Mapping[str, str]],
+        on_started: Callable[[], None],
     ) -> None:
         """Prepare `users` user services and a gateway.
 
@@ -26,10 +30,10 @@ class Services(Manager):  # type: ignore[misc]  # honcho has no types
             users: how many user services there are.
             environment: what each process is given.
             own: from a name in the Procfile and a number, from 0, to what that process is given besides.
+            on_started: called once, when all processes have started.
         """
         super().__init__(_Console(self._hear))
-        self.on_started: Callable[[], None] = lambda: None
-        """Called once, when all processes have started."""
+        self._on_started = on_started
         self.ended: tuple[str, int] | None = None
         """The name and the exit code of the process whose end ended the others."""
         self._waiting_to_start: set[str] = set()
@@ -53,7 +57,7 @@ class Services(Manager):  # type: ignore[misc]  # honcho has no types
         if what == "started":
             self._waiting_to_start.discard(name)
             if not self._waiting_to_start:
-                self.on_started()
+                self._on_started()
                 if self._stop_is_due:
                     self.terminate()
         elif self.ended is None and self.returncode is None:
