@@ -61,7 +61,7 @@ charts-tools: ## build what writes and judges the charts' manifests, from the Go
 charts-docs: ## write the README of each chart anew from its values.yaml
 	"$$(k8s-tests/cluster/binaries.sh charts)"/helm-docs --chart-search-root charts --sort-values-order file \
 	  --chart-to-generate $(subst $() $(),$(comma),$(addprefix charts/,etcd mysql user-svc gateway-svc video-platform)) \
-	  --template-files ./README.md.gotmpl --skip-version-footer --log-level warning
+	  --template-files ./README.md.gotmpl --skip-version-footer --log-level error
 
 charts-schema: $(DEV) ## write the values.schema.json of each chart anew
 	$(PY) charts/schemas.py

@@ -1,6 +1,9 @@
 """Every value has an effect, and only a legal one is taken."""
 
+import itertools
 import json
+import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from manifests import CHARTS, NAMES, ON_A_CLUSTER, merged, nested, render
+from manifests import CHARTS, NAMES, ON_A_CLUSTER, merged, nested, render, tool
 
 
 @dataclass
@@ -198,3 +201,29 @@ def test_schema_is_what_schemas_py_writes(chart: str, monkeypatch: pytest.Monkey
     import schemas
 
     assert (CHARTS / chart / "values.schema.json").read_text() == schemas.text(chart), "run `make charts-schema`"
+
+
+@pytest.mark.parametrize("chart", NAMES)
+def test_every_value_has_a_comment(chart: str) -> None:
+    lines = (CHARTS / chart / "values.yaml").read_text().splitlines()
+    known: set[str] = set()
+    path: list[str] = []
+    for previous, line in itertools.pairwise(lines):
+        if key := re.match(r"( *)([\w-]+):", line):
+            path = [*path[: len(key[1]) // 2], key[2]]
+            if previous.strip().startswith("# -- "):
+                known.add(".".join(path))
+    for leaf, _ in _leaves(_values(chart)):
+        assert any(leaf == name or leaf.startswith(f"{name}.") for name in known), leaf
+
+
+@pytest.mark.parametrize("chart", NAMES)
+def test_readme_is_what_helm_docs_writes(chart: str) -> None:
+    program = tool("helm-docs")
+    if not program:
+        pytest.skip("helm-docs is neither on the PATH nor in the cache of `make charts-tools`")
+    command = [program, "--chart-search-root", "charts", "--chart-to-generate", f"charts/{chart}", "--dry-run"]
+    command += ["--sort-values-order", "file", "--template-files", "./README.md.gotmpl", "--skip-version-footer"]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=CHARTS.parent, timeout=60, check=True)
+    readme = (CHARTS / chart / "README.md").read_text()
+    assert run.stdout.strip() == readme.strip(), "run `make charts-docs`"
