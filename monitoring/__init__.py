@@ -1,1 +1,1 @@
-"""What an operator sees: alert rules and dashboards, generated from the objectives and thresholds that both share."""
+"""What an operator sees: alert rules and dashboards, generated from the objectives and limits that both share."""

@@ -12,6 +12,7 @@ GATEWAY = 'job="gateway-svc"'
 """Selects the gateways' series. Who installs the rules may replace it by more matchers, such as a namespace."""
 USERS = 'job="user-svc"'
 """Selects the user services' series; otherwise like GATEWAY."""
+JOBS = 'job=~"gateway-svc|user-svc"'
 
 LOGIN = "/api/login"
 HASHING_ROUTES = (LOGIN, "/api/register")

@@ -21,8 +21,8 @@ from monitoring.rules.alert import Rule, alert
 
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 
-_FAILED = "namespace_job_route:http_requests_failed"
-_SLOW = "namespace_job_route:http_requests_slow"
+FAILED = "namespace_job_route:http_requests_failed"
+SLOW = "namespace_job_route:http_requests_slow"
 
 _BY = "by (namespace, job, route)"
 _HASHING = f'route=~"{"|".join(HASHING_ROUTES)}"'
@@ -45,22 +45,22 @@ class _Objective:
 
 _OBJECTIVES = (
     _Objective(
-        "LoginErrorBudgetBurn", _FAILED, AVAILABILITY, f'route="{LOGIN}"', "Logins fail", "were answered by a 5xx"
+        "LoginErrorBudgetBurn", FAILED, AVAILABILITY, f'route="{LOGIN}"', "Logins fail", "were answered by a 5xx"
     ),
     _Objective(
         "LoginLatencyBudgetBurn",
-        _SLOW,
+        SLOW,
         PROMPTNESS,
         f'route="{LOGIN}"',
         "Logins are slow",
         f"took more than {HASHING_SECONDS} s",
     ),
     _Objective(
-        "RequestErrorBudgetBurn", _FAILED, AVAILABILITY, f'route!="{LOGIN}"', "Requests fail", "were answered by a 5xx"
+        "RequestErrorBudgetBurn", FAILED, AVAILABILITY, f'route!="{LOGIN}"', "Requests fail", "were answered by a 5xx"
     ),
     _Objective(
         "RequestLatencyBudgetBurn",
-        _SLOW,
+        SLOW,
         PROMPTNESS,
         f'route!="{LOGIN}"',
         "Requests are slow",
@@ -80,15 +80,15 @@ def _recorded() -> list[Rule]:
     for window in WINDOWS:
         rules += [
             {
-                "record": f"{_FAILED}:ratio_rate{window}",
+                "record": f"{FAILED}:ratio_rate{window}",
                 "expr": f"{_failed('rate', window)}\n/\n{_all('rate', window)}",
             },
-            {"record": f"{_SLOW}:ratio_rate{window}", "expr": f"{_slow('rate', window)}\n/\n{_timed('rate', window)}"},
+            {"record": f"{SLOW}:ratio_rate{window}", "expr": f"{_slow('rate', window)}\n/\n{_timed('rate', window)}"},
         ]
         if any(burn.long == window for burn in BURNS):
             rules += [
-                {"record": f"{_FAILED}:increase{window}", "expr": _failed("increase", window)},
-                {"record": f"{_SLOW}:increase{window}", "expr": _slow("increase", window)},
+                {"record": f"{FAILED}:increase{window}", "expr": _failed("increase", window)},
+                {"record": f"{SLOW}:increase{window}", "expr": _slow("increase", window)},
             ]
     return rules
 

@@ -1,0 +1,214 @@
+"""Platform: what clients get, and who is there to give it."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
+
+from monitoring.dashboards.form import GATEWAYS, OBJECTIVES, USER_SERVICES, dashboard, graph, quantiles, rate, states
+from monitoring.limits import (
+    AVAILABILITY,
+    BAD_TOKENS,
+    BURNS,
+    FAST_SECONDS,
+    HASHING_ROUTES,
+    HASHING_SECONDS,
+    JOBS,
+    OPERATION,
+    PROMPTNESS,
+    SNAPSHOT_AGE,
+)
+from monitoring.rules.objectives import FAILED, SLOW
+
+_HASHING = f'route=~"{"|".join(HASHING_ROUTES)}"'
+_OTHERS = f'route!~"{"|".join(HASHING_ROUTES)}"'
+_FASTEST, _SLOWEST = BURNS[0], BURNS[-1]
+_SENT = f'token_verifications_total{{{GATEWAYS},result!~"missing|not_bearer"}}'
+_BAD = f'token_verifications_total{{{GATEWAYS},result!~"ok|expired|missing|not_bearer"}}'
+
+
+def build() -> Dashboard:
+    """Return the dashboard."""
+    return (
+        dashboard(
+            "video-platform",
+            "Video platform",
+            "What clients get, and who is there to give it. Look here first; the other two say why.",
+            JOBS,
+        )
+        .with_row(Row("Are promises kept?"))
+        .with_panel(
+            graph(
+                "How fast is the budget for errors spent?",
+                "1 is as fast as it lasts for 30 days. The 1-hour line over the red limit wakes somebody up, the "
+                "3-day line over the yellow one waits for the morning. Answered by a 5xx is an error; a wrong "
+                "password is none.",
+                "short",
+                _burn(FAILED, AVAILABILITY),
+                warn=_SLOWEST.factor,
+                alarm=_FASTEST.factor,
+            )
+        )
+        .with_panel(
+            graph(
+                "How fast is the budget for slowness spent?",
+                f"As on the left. Slow is what takes more than {HASHING_SECONDS} s where a password is hashed, and "
+                f"more than {FAST_SECONDS} s elsewhere.",
+                "short",
+                _burn(SLOW, PROMPTNESS),
+                warn=_SLOWEST.factor,
+                alarm=_FASTEST.factor,
+            )
+        )
+        .with_panel(
+            graph(
+                "How many requests fail?",
+                "Answers of 5xx by route and status. 503 is an overload, a database that is away, or no user "
+                "service; 500 is a defect. Clients that hang up first count as 499 and are not here.",
+                "percentunit",
+                {
+                    "{{route}} {{status}}": (
+                        f'sum by (route, status) (rate(http_requests_total{{{GATEWAYS},{OPERATION},status=~"5.."}}'
+                        "[$__rate_interval]))\n/ on (route) group_left\n"
+                        f"{rate('http_requests_total', f'{GATEWAYS},{OPERATION}', 'route')}"
+                    )
+                },
+            )
+        )
+        .with_row(Row("What do clients do?"))
+        .with_panel(
+            graph(
+                "What is asked for?",
+                "Requests by route. `unmatched` is every path that there is not: scanners, or a client with a "
+                "typing error.",
+                "reqps",
+                {"{{route}}": rate("http_requests_total", GATEWAYS, "route")},
+                stacked=True,
+            )
+        )
+        .with_panel(
+            graph(
+                "How is it answered?",
+                "Requests by status. 401 is a wrong password or token, 400 a body that breaks the contract, 409 a "
+                "name that is taken.",
+                "reqps",
+                {"{{status}}": rate("http_requests_total", GATEWAYS, "status")},
+                stacked=True,
+            )
+        )
+        .with_panel(
+            graph(
+                "How many requests wait for their answer?",
+                "By gateway. A number that grows without more traffic means that something behind the gateway is slow.",
+                "short",
+                {"{{instance}}": f"http_requests_in_flight{{{GATEWAYS}}}"},
+            )
+        )
+        .with_panel(
+            graph(
+                "How long do logins and registrations take?",
+                "A hash takes about a second of a core; the rest is waiting. Values stop at the histogram's last "
+                "bucket, 2.5 s.",
+                "s",
+                quantiles("http_request_duration_seconds", f"{GATEWAYS},{_HASHING}", "route"),
+                alarm=HASHING_SECONDS,
+            )
+        )
+        .with_panel(
+            graph(
+                "How long does everything else take?",
+                "What the gateway answers by itself. It is slow when its core is full.",
+                "s",
+                quantiles("http_request_duration_seconds", f"{GATEWAYS},{_OTHERS}", "route"),
+                alarm=FAST_SECONDS,
+            )
+        )
+        .with_panel(
+            graph(
+                "Which tokens prove nothing?",
+                "Their part of all tokens that are sent, by what is wrong with them; those that have merely expired "
+                "are left out. `bad_signature` after a rollout: a key was changed without keeping the old one.",
+                "percentunit",
+                {
+                    "{{result}}": (
+                        f"sum by (result) (rate({_BAD}[$__rate_interval]))\n/ on () group_left\n"
+                        f"sum (rate({_SENT}[$__rate_interval]))"
+                    )
+                },
+                alarm=BAD_TOKENS,
+            )
+        )
+        .with_row(Row("Who uses it?"))
+        .with_panel(
+            graph(
+                "How do logins end?",
+                "`denied` is a wrong password or an unknown name. Many of those and few of the others: somebody "
+                "tries passwords.",
+                "ops",
+                {"{{result}}": rate("logins_total", USER_SERVICES, "result")},
+                stacked=True,
+            )
+        )
+        .with_panel(
+            graph(
+                "How do registrations end?",
+                "`duplicate` is a name that is taken.",
+                "ops",
+                {"{{result}}": rate("registrations_total", USER_SERVICES, "result")},
+                stacked=True,
+            )
+        )
+        .with_panel(
+            graph(
+                "Which versions run?",
+                "Instances by service and version. Two versions of one service are a rollout, or one that is stuck.",
+                "short",
+                {
+                    "{{job}} {{version}}": (
+                        f'count by (job, version) (build_info{{{JOBS},namespace=~"$namespace",instance=~"$instance"}})'
+                    )
+                },
+            )
+        )
+        .with_row(Row("Who is there?"))
+        .with_panel(
+            states(
+                "Which user services are ready?",
+                "Ready is: registered under a lease, and the database answers. Without a lease an instance still "
+                "serves those gateways that know it.",
+                {
+                    "{{instance}} ready": f'serving_status{{{USER_SERVICES},service="readiness"}}',
+                    "{{instance}} serves": f'serving_status{{{USER_SERVICES},service="user.v1.UserService"}}',
+                    "{{instance}} lease": f"registry_lease_held{{{USER_SERVICES}}}",
+                },
+                yes="yes",
+                no="no",
+            )
+        )
+        .with_panel(
+            graph(
+                "How many user services does each gateway know?",
+                "All gateways should know as many as there are. More: instances that vanished less than 15 s ago, "
+                "or all of them did. Fewer: a gateway that has lost the registry.",
+                "short",
+                {
+                    "{{instance}}": f"registry_endpoints{{{GATEWAYS}}}",
+                    "leases held": f"sum (registry_lease_held{{{USER_SERVICES}}})",
+                },
+            )
+        )
+        .with_panel(
+            graph(
+                "How old is what each gateway knows?",
+                "The registry is asked every 5 s. Older than that: etcd is away, or this gateway cannot reach it. "
+                "It goes on with what it knows.",
+                "s",
+                {"{{instance}}": f"registry_snapshot_age_seconds{{{GATEWAYS}}}"},
+                alarm=SNAPSHOT_AGE,
+            )
+        )
+    )
+
+
+def _burn(metric: str, goal: float) -> dict[str, str]:
+    return {
+        f"{{{{route}}}} {burn.long}": f"{metric}:ratio_rate{burn.long}{{{OBJECTIVES}}} / {1 - goal:.6g}"
+        for burn in (_FASTEST, _SLOWEST)
+    }

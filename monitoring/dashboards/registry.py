@@ -1,0 +1,81 @@
+"""Registry: who is registered in etcd, and who knows."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
+
+from monitoring.dashboards.form import GATEWAYS, USER_SERVICES, dashboard, graph, quantiles, states
+from monitoring.limits import JOBS, REGISTRATIONS, SNAPSHOT_AGE
+
+
+def build() -> Dashboard:
+    """Return the dashboard."""
+    return (
+        dashboard(
+            "video-platform-registry",
+            "Video platform: registry",
+            "Who is registered in etcd, and which gateway knows of it.",
+            JOBS,
+        )
+        .with_row(Row("Who is registered?"))
+        .with_panel(
+            states(
+                "Who holds a lease?",
+                "All user services should. None for longer than the TTL: etcd is away. One that does not: it "
+                "advertises the address of another, or was frozen.",
+                {"{{instance}}": f"registry_lease_held{{{USER_SERVICES}}}"},
+                yes="held",
+                no="not held",
+            )
+        )
+        .with_panel(
+            graph(
+                "How often does an instance register anew?",
+                "Times within 15 minutes, by instance and reason. A restart of etcd takes one or two; more is an "
+                "etcd that is unwell or two instances with one address (`key_overwritten`).",
+                "short",
+                {
+                    "{{instance}} {{reason}}": (
+                        "sum by (instance, reason) "
+                        f'(increase(registry_registrations_total{{{USER_SERVICES},reason!="start"}}[15m]))'
+                    )
+                },
+                alarm=REGISTRATIONS,
+            )
+        )
+        .with_panel(
+            graph(
+                "How many instances are registered?",
+                "Leases that are held, beside the instances that Prometheus scrapes.",
+                "short",
+                {
+                    "leases held": f"sum (registry_lease_held{{{USER_SERVICES}}})",
+                    "scraped": f"sum (up{{{USER_SERVICES}}})",
+                },
+            )
+        )
+        .with_row(Row("Who knows?"))
+        .with_panel(
+            graph(
+                "How many user services does each gateway know?",
+                "The last set is never given up, so an etcd that is away or empty takes nothing from it.",
+                "short",
+                {"{{instance}}": f"registry_endpoints{{{GATEWAYS}}}"},
+            )
+        )
+        .with_panel(
+            graph(
+                "How old is what each gateway knows?",
+                "Up to 5 s is normal. What is old is still used; instances that are gone are noticed by health checks.",
+                "s",
+                {"{{instance}}": f"registry_snapshot_age_seconds{{{GATEWAYS}}}"},
+                alarm=SNAPSHOT_AGE,
+            )
+        )
+        .with_panel(
+            graph(
+                "How long until a change is put to use?",
+                "From the registry's word that instances have changed to a channel that is ready for them.",
+                "s",
+                quantiles("registry_propagation_seconds", GATEWAYS),
+            )
+        )
+    )

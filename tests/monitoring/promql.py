@@ -1,0 +1,102 @@
+"""The queries of the rules, the dashboards and the pages, and what they are made of."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import promql_parser
+import yaml
+
+from monitoring.generate import FOLDER
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+DASHBOARDS = sorted((FOLDER / "dashboards").glob("*.json"))
+RULES = sorted((FOLDER / "rules").glob("*.yaml"))
+PAGES = sorted([DOCS / "operations.md", *(DOCS / "runbooks").glob("*.md")])
+
+_COMPARISONS = {">", "<", ">=", "<=", "==", "!="}
+_VARIABLES = {"$__rate_interval": "1m", "$namespace": ".*", "$instance": ".*"}
+
+
+class Query(NamedTuple):
+    """PromQL, and where it stands."""
+
+    where: str
+    expr: str
+
+
+def panels() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every panel that is not a row, with the name of its dashboard."""
+    for path in DASHBOARDS:
+        for panel in load(path)["panels"]:
+            if panel["type"] != "row":
+                yield path.stem, panel
+
+
+def load(dashboard: Path) -> dict[str, Any]:
+    """Return a dashboard's content."""
+    content: dict[str, Any] = json.loads(dashboard.read_text(encoding="utf-8"))
+    return content
+
+
+def rules() -> Iterator[dict[str, Any]]:
+    """Yield every rule."""
+    for path in RULES:
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
+            yield from group["rules"]
+
+
+def panel_queries() -> list[Query]:
+    """Return the queries of the panels, with a value for each variable."""
+    return [
+        Query(f"{name}: {panel['title']} ({target['legendFormat']})", _filled_in(target["expr"]))
+        for name, panel in panels()
+        for target in panel["targets"]
+    ]
+
+
+def rule_queries() -> list[Query]:
+    """Return the expressions of the rules, thresholds and all."""
+    return [Query(rule.get("record") or rule["alert"], rule["expr"]) for rule in rules()]
+
+
+def page_queries() -> list[Query]:
+    """Return the queries in the ```promql blocks of the pages."""
+    return [
+        Query(page.name, expr.strip())
+        for page in PAGES
+        for expr in re.findall(r"^```promql\n(.+?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    ]
+
+
+def metrics(expr: str) -> set[str]:
+    """Return the names of the series that an expression selects."""
+    names: set[str] = set()
+
+    def visit(node: promql_parser.Expr) -> None:
+        if isinstance(node, promql_parser.VectorSelector) and node.name:
+            names.add(node.name)
+
+    promql_parser.walk(promql_parser.parse(expr), pre_visit=visit)
+    return names
+
+
+def measured(expr: str) -> list[str]:
+    """Return what an expression compares with thresholds, or the expression itself when it does not compare."""
+    operands: list[str] = []
+
+    def visit(node: promql_parser.Expr) -> None:
+        if isinstance(node, promql_parser.BinaryExpr) and str(node.op) in _COMPARISONS:
+            operands.append(node.lhs.prettify())
+
+    promql_parser.walk(promql_parser.parse(expr), pre_visit=visit)
+    return operands or [expr]
+
+
+def _filled_in(expr: str) -> str:
+    for variable, value in _VARIABLES.items():
+        expr = expr.replace(variable, value)
+    return expr
