@@ -25,7 +25,7 @@ def serve(users: InstantUsers, pool: ThreadPoolExecutor) -> tuple[grpc.Server, i
     """Serve `users` and their health on a free port of loopback; returns the server and the port."""
     server = grpc.server(pool)
     user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
-    healthy = health.HealthServicer(experimental_non_blocking=True)
+    healthy = health.HealthServicer(experimental_non_blocking=False)
     healthy.set("user.v1.UserService", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
 
 from grpc_health.v1 import health, health_pb2
 
@@ -33,7 +35,7 @@ class Health:
         self._served: dict[str, bool] = {}
         # Watch takes no thread a watcher, and neither Check nor Watch one of those that calls wait for hashes on.
         self._threads = ThreadPoolExecutor(_CHECK_THREADS, thread_name_prefix="health")
-        self.servicer = _Servicer(experimental_non_blocking=True, experimental_thread_pool=self._threads)
+        self.servicer = _Servicer(self._threads)
         self.servicer.Check.__func__.experimental_thread_pool = self._threads  # type: ignore[attr-defined]
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
         self.refresh()
@@ -85,4 +87,19 @@ class Health:
 
 
 class _Servicer(health.HealthServicer):
-    """A class of our own, since the options are kept on the class's functions."""
+    """The library's, on a class of our own, since its options are kept on the class's functions."""
+
+    def __init__(self, threads: ThreadPoolExecutor) -> None:
+        super().__init__(experimental_non_blocking=True, experimental_thread_pool=threads)
+        self._threads = threads
+
+    def _on_close_callback(self, *watcher: Any) -> Callable[[], None]:
+        # The server's only event thread runs this when a watcher leaves. The library would have it wait for a lock
+        # that is held while a status is sent, and sending waits for the event thread.
+        forget: Callable[[], None] = super()._on_close_callback(*watcher)  # type: ignore[misc]
+
+        def callback() -> None:
+            with suppress(RuntimeError):  # the threads are shut down: there is nothing left to forget
+                self._threads.submit(forget)
+
+        return callback

@@ -72,10 +72,10 @@ def _raw_rate() -> float:
 
 
 def _login_rate(url: str) -> float:
-    """Two more callers than cores, so that a core need not wait for a caller."""
+    """One more caller than cores, so that a core need not wait for a caller."""
     body = {"username": NAME, "password": PASSWORD}
     with httpx.Client(timeout=30) as client:
-        return _rate(lambda: client.post(f"{url}/api/login", json=body).status_code == 200, callers=CORES + 2)
+        return _rate(lambda: client.post(f"{url}/api/login", json=body).status_code == 200, callers=CORES + 1)
 
 
 def _rate(check: Callable[[], bool], callers: int = CORES) -> float:

@@ -42,7 +42,7 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 3000),
         ]
         self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=32), options=options)
-        self.health = health.HealthServicer(experimental_non_blocking=True)
+        self.health = health.HealthServicer(experimental_non_blocking=False)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         user_pb2_grpc.add_UserServiceServicer_to_server(self, self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
