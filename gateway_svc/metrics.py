@@ -62,7 +62,8 @@ def endpoints_in_use(seconds: float) -> None:
 
 def declare(method: str, route: str) -> None:
     """Make the series of an operation exist from the start, at zero."""
-    _request_children[method, route, 200] = _requests.labels(method, route, 200)
+    for status in (200, 500, 503):  # an error that makes its own series is missing from that series' rate
+        _request_children[method, route, status] = _requests.labels(method, route, status)
     _duration_children[method, route] = _durations.labels(method, route)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jwt
+from jwt.exceptions import InvalidJTIError, InvalidSubjectError
 
 from gateway_svc import metrics
 
@@ -81,9 +82,9 @@ class Tokens:
             result = "not_yet_valid"
         except jwt.InvalidSignatureError:
             result = "bad_signature"
-        except (jwt.MissingRequiredClaimError, jwt.InvalidIssuerError, jwt.InvalidAudienceError, _ClaimError):
+        except _BAD_CLAIMS:
             result = "bad_claims"
-        except (jwt.InvalidTokenError, ValueError, TypeError, RecursionError):
+        except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, RecursionError):
             result = "malformed"
         else:
             metrics.token_verified("ok")
@@ -122,6 +123,16 @@ class Tokens:
 
 class _ClaimError(Exception):
     pass
+
+
+_BAD_CLAIMS = (
+    jwt.MissingRequiredClaimError,
+    jwt.InvalidAudienceError,
+    jwt.InvalidIssuerError,
+    InvalidSubjectError,
+    InvalidJTIError,
+    _ClaimError,
+)
 
 
 def _header(token: str) -> str:

@@ -1,0 +1,229 @@
+"""Tokens under attack, tokens of others, and the rotation of secrets."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from gateway_svc.tokens import Identity, InvalidTokenError, Tokens, key_id
+from tests.gateway_svc.conftest import PREVIOUS, SECRET, StartGateway, admin
+from tests.parts.process import Process
+from tests.parts.users_stub import UsersStub
+
+pytestmark = pytest.mark.filterwarnings("ignore::jwt.InsecureKeyLengthWarning")
+
+CLAIMS: dict[str, Any] = {"user_id": 7, "username": "testuser123"}
+KID = key_id(SECRET)
+
+
+def b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def token(
+    header: dict[str, Any] | bytes | None = None, *, key: str = SECRET, raw: bytes | None = None, **claims: Any
+) -> str:
+    """Sign whatever is asked for; None takes a claim away."""
+    payload = {"exp": int(time.time()) + 3600, **CLAIMS, **claims}
+    payload = {name: value for name, value in payload.items() if value is not None}
+    if not isinstance(header, bytes):
+        header = json.dumps(header or {"alg": "HS256", "typ": "JWT"}).encode()
+    signed = f"{b64(header)}.{b64(raw or json.dumps(payload).encode())}"
+    return f"{signed}.{b64(hmac.digest(key.encode(), signed.encode(), 'sha256'))}"
+
+
+def tampered() -> str:
+    header, payload, signature = token().split(".")
+    changed = json.dumps({**json.loads(base64.urlsafe_b64decode(payload + "==")), "user_id": 8})
+    return f"{header}.{b64(changed.encode())}.{signature}"
+
+
+def rsa_signed() -> str:
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return jwt.encode({**CLAIMS, "exp": int(time.time()) + 60}, private, "RS256", headers={"kid": KID})
+
+
+def rsa_confused() -> str:
+    """HS256 with a public key as the secret: works where the verifier lets the token choose what its key is."""
+    public = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return token(key=pem.decode())
+
+
+def hs512() -> str:
+    header = {"alg": "HS512", "typ": "JWT", "kid": KID}
+    signed = f"{b64(json.dumps(header).encode())}.{token().split('.')[1]}"
+    return f"{signed}.{b64(hmac.digest(SECRET.encode(), signed.encode(), hashlib.sha512))}"
+
+
+def unsigned(alg: str) -> str:
+    header, payload, _ = token({"alg": alg, "typ": "JWT"}).split(".")
+    return f"{header}.{payload}."
+
+
+ATTACKS: dict[str, tuple[Callable[[], str], str]] = {
+    "alg none": (lambda: unsigned("none"), "malformed"),
+    "alg NONE": (lambda: unsigned("NONE"), "malformed"),
+    "alg empty": (lambda: unsigned(""), "malformed"),
+    "alg HS256 without a signature": (lambda: unsigned("HS256"), "bad_signature"),
+    "no alg": (lambda: token({"typ": "JWT"}), "malformed"),
+    "alg is no text": (lambda: token({"alg": ["HS256"]}), "malformed"),
+    "RS256": (rsa_signed, "malformed"),
+    "RS256 key as an HS256 secret": (rsa_confused, "bad_signature"),
+    "HS512": (hs512, "malformed"),
+    "wrong key": (lambda: token(key="x" * 32), "bad_signature"),
+    "empty key": (lambda: token(key=""), "bad_signature"),
+    "tampered": (tampered, "bad_signature"),
+    "expired": (lambda: token(exp=int(time.time()) - 31), "expired"),
+    "not yet valid": (lambda: token(nbf=int(time.time()) + 60), "not_yet_valid"),
+    "issued in the future": (lambda: token(iat=int(time.time()) + 60), "not_yet_valid"),
+    "no exp": (lambda: token(exp=None), "bad_claims"),
+    "exp is no number": (lambda: token(exp="soon"), "malformed"),
+    "exp is infinite": (lambda: token(raw=b'{"user_id":7,"username":"testuser123","exp":1e999}'), "malformed"),
+    "exp is not a number": (lambda: token(raw=b'{"user_id":7,"username":"testuser123","exp":NaN}'), "malformed"),
+    "exp of 10,000 digits": (
+        lambda: token(raw=b'{"user_id":7,"username":"testuser123","exp":' + b"9" * 5000 + b"}"),
+        "malformed",
+    ),
+    "wrong issuer": (lambda: token(iss="someone-else"), "bad_claims"),
+    "issuer is no text": (lambda: token(iss=["video-platform"]), "bad_claims"),
+    "an audience": (lambda: token(aud="someone-else"), "bad_claims"),
+    "subject is no text": (lambda: token(sub=7), "bad_claims"),
+    "kid of nobody": (lambda: token({"alg": "HS256", "kid": "00000000"}), "bad_signature"),
+    "kid of the other secret": (lambda: token({"alg": "HS256", "kid": key_id(PREVIOUS)}), "bad_signature"),
+    "kid is a path": (lambda: token({"alg": "HS256", "kid": "../../../../dev/null"}, key=""), "bad_signature"),
+    "kid is null": (lambda: token({"alg": "HS256", "kid": None}), "malformed"),
+    "kid is a number": (lambda: token({"alg": "HS256", "kid": 1}), "malformed"),
+    "kid is a list": (lambda: token({"alg": "HS256", "kid": [KID]}), "malformed"),
+    "kid is an object": (lambda: token({"alg": "HS256", "kid": {KID: KID}}), "malformed"),
+    "a key in the header": (
+        lambda: token({"alg": "HS256", "jwk": {"kty": "oct", "k": b64(b"x" * 32)}}, key="x" * 32),
+        "bad_signature",
+    ),
+    "a critical extension": (lambda: token({"alg": "HS256", "crit": ["exp"], "exp": 0}), "malformed"),
+    "a detached payload": (lambda: token({"alg": "HS256", "b64": False, "crit": ["b64"]}), "malformed"),
+    "no user_id": (lambda: token(user_id=None), "bad_claims"),
+    "user_id 0": (lambda: token(user_id=0), "bad_claims"),
+    "user_id negative": (lambda: token(user_id=-1), "bad_claims"),
+    "user_id true": (lambda: token(user_id=True), "bad_claims"),
+    "user_id a text": (lambda: token(user_id="7"), "bad_claims"),
+    "user_id a fraction": (lambda: token(user_id=7.5), "bad_claims"),
+    "user_id a float": (lambda: token(user_id=7.0), "bad_claims"),
+    "user_id too large": (lambda: token(user_id=2**63), "bad_claims"),
+    "user_id a list": (lambda: token(user_id=[7]), "bad_claims"),
+    "no username": (lambda: token(username=None), "bad_claims"),
+    "username empty": (lambda: token(username=""), "bad_claims"),
+    "username a number": (lambda: token(username=7), "bad_claims"),
+    "username too long": (lambda: token(username="x" * 256), "bad_claims"),
+    "username a lone surrogate": (lambda: token(username="\ud800"), "malformed"),
+    "payload a list": (lambda: token(raw=b"[]"), "malformed"),
+    "payload not JSON": (lambda: token(raw=b"{"), "malformed"),
+    "payload nested deep": (lambda: token(raw=b"[" * 3000), "malformed"),
+    "header not JSON": (lambda: token(b"{"), "malformed"),
+    "header a list": (lambda: token(b"[]"), "malformed"),
+    "header nested deep": (lambda: token(b'{"alg":' + b"[" * 3000), "malformed"),
+    "one segment": (lambda: "x", "malformed"),
+    "two segments": (lambda: "x.y", "malformed"),
+    "four segments": (lambda: token() + ".x", "malformed"),
+    "five segments": (lambda: "a.b.c.d.e", "malformed"),
+    "dots": (lambda: "..", "malformed"),
+    "not base64": (lambda: "!.!.!", "malformed"),
+    "padded": (lambda: token() + "==", "malformed"),
+    "8 KiB of junk": (lambda: "x" * 8192, "malformed"),
+    "8 KiB of dots": (lambda: "." * 8192, "malformed"),
+    "60 KiB of junk": (lambda: "x" * 60_000, "malformed"),
+    "a valid one that is too long": (lambda: token(padding="x" * 8192), "malformed"),
+    "outside ASCII": (lambda: token() + "é", "malformed"),
+}
+
+
+def count(gateway: Process, result: str) -> float:
+    metrics = admin(gateway, "/metrics").text
+    (line,) = [
+        line for line in metrics.splitlines() if line.startswith(f'token_verifications_total{{result="{result}"')
+    ]
+    return float(line.rpartition(" ")[2])
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_attacks(client: httpx.Client, gateway: Process, name: str) -> None:
+    make, result = ATTACKS[name]
+    before = count(gateway, result)
+    answer = client.get("/api/profile", headers=[(b"Authorization", f"Bearer {make()}".encode("latin-1"))])
+    assert (answer.status_code, answer.text) == (401, '{"code":401,"msg":"未授权: 无效的 Token"}')
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert count(gateway, result) == before + 1
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        token,
+        lambda: token({"alg": "HS256", "typ": "JWT", "kid": KID}),
+        lambda: token({"kid": KID, "alg": "HS256"}),
+        lambda: token(key=PREVIOUS),
+        lambda: token({"alg": "HS256", "typ": "JWT", "kid": key_id(PREVIOUS)}, key=PREVIOUS),
+        lambda: token(iss="video-platform", iat=int(time.time()), nbf=int(time.time()), sub="7"),
+        lambda: token(exp=int(time.time()) - 25),
+        lambda: token(nbf=int(time.time()) + 25, iat=int(time.time()) + 25),
+        lambda: token(exp=time.time() + 3600.5),
+        # What golang-jwt makes of jwt.MapClaims{"user_id": uint, "username": string, "exp": time.Now().Add(...).Unix()}
+        lambda: token(
+            b'{"alg":"HS256","typ":"JWT"}',
+            raw=b'{"exp":%d,"user_id":7,"username":"testuser123"}' % (time.time() + 86400),
+        ),
+    ],
+)
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_honest_tokens(client: httpx.Client, make: Callable[[], str], scheme: str) -> None:
+    answer = client.get("/api/profile", headers={"Authorization": f"{scheme} {make()}"})
+    assert (answer.status_code, answer.json()["data"]) == (200, CLAIMS)
+
+
+def test_a_name_of_the_old_system_passes_unescaped(client: httpx.Client) -> None:
+    old = token(username='用户 "x"')
+    answer = client.get("/api/profile", headers={"Authorization": f"Bearer {old}"})
+    assert '"username":"用户 \\"x\\""' in answer.text
+
+
+def test_a_rotation() -> None:
+    old, new = "old-" * 8, "new-" * 8
+    before = Tokens(old, issuer="us")
+    during = Tokens(new, [old], issuer="us")
+    after = Tokens(new, issuer="us")
+    first = before.issue(1, "abc")
+    assert during.verify(first) == Identity(1, "abc")
+    with pytest.raises(InvalidTokenError):
+        after.verify(first)
+    second = during.issue(1, "abc")
+    assert after.verify(second) == Identity(1, "abc")
+    with pytest.raises(InvalidTokenError):
+        before.verify(second)
+
+
+def test_another_issuer_with_the_same_secret() -> None:
+    assert Tokens(SECRET, issuer="us").verify(Tokens(SECRET, issuer="us").issue(1, "abc"))
+    with pytest.raises(InvalidTokenError):
+        Tokens(SECRET, issuer="us").verify(Tokens(SECRET, issuer="them").issue(1, "abc"))
+
+
+def test_each_token_is_unique() -> None:
+    tokens = Tokens(SECRET, issuer="us")
+    assert len({tokens.issue(1, "abc") for _ in range(100)}) == 100
+
+
+def test_a_short_previous_secret_is_not_complained_about(start_gateway: StartGateway, users: UsersStub) -> None:
+    gateway = start_gateway(JWT_PREVIOUS_SECRETS=f" , x , {PREVIOUS} ,", USER_SERVICE_TARGET=users.target)
+    headers = {"Authorization": f"Bearer {token(key=PREVIOUS)}"}
+    assert httpx.get(f"http://127.0.0.1:{gateway.port}/api/profile", headers=headers).status_code == 200
+    assert "Warning" not in gateway.output
+    assert PREVIOUS not in gateway.output
