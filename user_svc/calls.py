@@ -17,6 +17,16 @@ from user_svc.passwords import OverloadedError
 RETRY_AFTER = "retry-after"
 """The trailing metadata that says in how many seconds a refused call may be tried again."""
 
+STATUSES = (
+    grpc.StatusCode.OK,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.INTERNAL,
+)
+"""Those that a call can end with."""
+
 logger = logging.getLogger("user_svc.calls")
 
 _Behavior = Callable[[Any, grpc.ServicerContext], Any]

@@ -1,6 +1,8 @@
 """What Prometheus sees of the user service."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from collections.abc import Callable, Iterable
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
 from telemetry.metrics import LATENCY_BUCKETS
 
@@ -32,7 +34,33 @@ db_query_seconds = Histogram(
 
 serving_status = Gauge("serving_status", "1 while the name is SERVING on grpc.health.v1, otherwise 0.", ["service"])
 
-lease_held = Gauge("registry_lease_held", "1 while this instance is registered under a live lease, otherwise 0.")
+_lease_held = Gauge(
+    "registry_lease_held", "1 while this instance is registered under a live lease, otherwise 0.", registry=None
+)
+_REASONS = ("start", "reconnected", "lease_lost", "key_deleted", "key_overwritten")
+"""Those that the registrar gives for writing its key."""
 lease_registrations = Counter(
     "registry_registrations_total", "Registrations in etcd by what made them needed.", ["reason"]
 )
+
+# A counter that appears with its first event hides that event from rate() and increase(): all begin at zero.
+for _result in ("success", "denied", "invalid"):
+    logins.labels(_result)
+for _result in ("created", "duplicate", "invalid"):
+    registrations.labels(_result)
+
+
+def declare_calls(service: str, methods: Iterable[str], codes: Iterable[str]) -> None:
+    """Make the series of `service` exist from the start, at zero."""
+    for method in methods:
+        grpc_seconds.labels(service, method)
+        for code in codes:
+            grpc_handled.labels(service, method, code)
+
+
+def follow_lease(held: Callable[[], bool]) -> None:
+    """Report whether this instance is registered. One that registers nowhere has nothing to report."""
+    _lease_held.set_function(lambda: float(held()))
+    REGISTRY.register(_lease_held)
+    for reason in _REASONS:
+        lease_registrations.labels(reason)

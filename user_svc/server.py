@@ -13,12 +13,12 @@ import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from protos.user.v1 import user_pb2_grpc
+from protos.user.v1 import user_pb2, user_pb2_grpc
 from registry import EtcdConfig, Instance, Registrar
 from telemetry import metrics as telemetry_metrics
 from telemetry.admin import AdminServer
 from user_svc import cores, metrics, service
-from user_svc.calls import CallInterceptor
+from user_svc.calls import STATUSES, CallInterceptor
 from user_svc.config import UserSettings, join
 from user_svc.database import Database
 from user_svc.health import Health
@@ -74,6 +74,8 @@ class Server:
             interceptors=[CallInterceptor(service.NAME, self._monitor.ask)],
             options=_OPTIONS,
         )
+        methods = user_pb2.DESCRIPTOR.services_by_name["UserService"].methods_by_name
+        metrics.declare_calls(service.NAME, methods, [code.name for code in STATUSES])
         users = service.UserService(Store(self._database), self._hasher, lambda: self._monitor.answers)
         user_pb2_grpc.add_UserServiceServicer_to_server(users, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
@@ -132,7 +134,7 @@ class Server:
             on_change=self._on_lease,
             on_registration=lambda reason: metrics.lease_registrations.labels(reason).inc(),
         )
-        metrics.lease_held.set_function(lambda: float(self._lease_is_held()))
+        metrics.follow_lease(self._lease_is_held)
         self._registrar.start()
 
     def _on_lease(self, _held: bool) -> None:  # the registrar's hook
