@@ -5,6 +5,7 @@ characters escaped, so that neither a line break nor a terminal's escape sequenc
 """
 
 import logging
+import socket
 import sys
 import threading
 from datetime import UTC, datetime
@@ -29,11 +30,11 @@ def configure(
         service: the name that each line carries.
         level: the lowest level that is written.
         style: `auto` is text on a terminal and JSON elsewhere.
-        instance: which of the service's processes this is, such as its address.
+        instance: which of the service's processes this is, such as its address; the host's name when not given.
     """
     text = style == "text" or (style == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(TextFormatter(service) if text else JSONFormatter(service, instance))
+    handler.setFormatter(TextFormatter(service) if text else JSONFormatter(service, instance or socket.gethostname()))
     handler.addFilter(_add_trace)
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -168,7 +168,7 @@ def shell(line: str) -> dict[str, Any]:
     return answer
 
 
-@pytest.mark.parametrize("after", [0.0, 0.3, 0.6, 1.0])
+@pytest.mark.parametrize("after", [0.2, 0.4, 0.7, 1.1])
 def test_ctrl_c_at_any_moment_of_the_start(tree: Path, ports: dict[str, str], after: float) -> None:
     with Terminal(tree, *BUILT, env=ports) as terminal:
         # make is done with reading its file

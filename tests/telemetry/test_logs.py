@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import textwrap
@@ -58,6 +59,11 @@ def test_time_is_utc_with_milliseconds() -> None:
         logger.handle(record)
     """)
     assert fields["time"] == "2001-09-09T01:46:40.001Z"
+
+
+def test_the_instance_is_the_host_unless_it_has_a_name() -> None:
+    fields = record("logs.configure('user', style='json'); logger.info('x')")
+    assert fields["instance"] == socket.gethostname()
 
 
 def test_extras_become_fields_of_their_own_type() -> None:
