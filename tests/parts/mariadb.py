@@ -86,25 +86,26 @@ class Server:
 
     def start(self, timeout: float = 60.0) -> None:
         """Start on the same port and data, and wait until it answers."""
-        self._child = subprocess.Popen(
-            [
-                self._binary,
-                "--no-defaults",
-                *self._user,
-                f"--datadir={self._data}",
-                f"--socket={self._socket}",
-                f"--pid-file={self.folder / 'pid'}",
-                f"--port={self.port}",
-                "--bind-address=127.0.0.1",
-                "--innodb-buffer-pool-size=32M",
-                "--innodb-flush-log-at-trx-commit=2",
-                "--skip-log-bin",
-                *self.options,
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._log.open("ab"),
-        )
+        with self._log.open("ab") as log:
+            self._child = subprocess.Popen(
+                [
+                    self._binary,
+                    "--no-defaults",
+                    *self._user,
+                    f"--datadir={self._data}",
+                    f"--socket={self._socket}",
+                    f"--pid-file={self.folder / 'pid'}",
+                    f"--port={self.port}",
+                    "--bind-address=127.0.0.1",
+                    "--innodb-buffer-pool-size=32M",
+                    "--innodb-flush-log-at-trx-commit=2",
+                    "--skip-log-bin",
+                    *self.options,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+            )
         deadline = time.monotonic() + timeout
         while True:
             try:
