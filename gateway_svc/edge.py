@@ -87,7 +87,7 @@ class Edge(SpecMiddleware):
                 method = metrics.OTHER
             metrics.request_ended(method, route, status, seconds)
             access_log.info(
-                "request", extra={"method": method, "route": route, "status": status, "duration": round(seconds, 6)}
+                "request", extra={"method": method, "route": route, "code": status, "duration": round(seconds, 6)}
             )
 
 
