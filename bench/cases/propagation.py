@@ -18,7 +18,7 @@ from protos.user.v1 import user_pb2
 from registry import DEFAULT_PREFIX, EtcdConfig, Instance, key
 from registry.etcd import Client
 
-INSTANCES = 60
+INSTANCES = 100
 CLIENTS = 2
 
 
@@ -40,7 +40,7 @@ def measure(folder: Path) -> list[Figure]:
     """Add one instance after the other under steady logins, and time each until its first call."""
     with ExitStack() as stack:
         address = stack.enter_context(etcd(folder))
-        pool = ThreadPoolExecutor(16)
+        pool = ThreadPoolExecutor(64)  # each health watch takes one
         gateway = stack.enter_context(
             Service("gateway_svc", {**LOOPBACK, "JWT_SECRET": JWT_SECRET, "ETCD_ADDRESS": address}, folder=folder)
         )
@@ -52,14 +52,19 @@ def measure(folder: Path) -> list[Figure]:
         def appear() -> float:
             users = _Noticing()
             server, port = serve(users, pool)
-            stack.callback(server.stop, None)
             instance = Instance(f"127.0.0.1:{port}")
             client.put(key(DEFAULT_PREFIX, "user", instance.address), instance.encode(), lease, unchanged_since=0)
             appeared = time.monotonic()
             if not users.called.wait(20):
                 raise RuntimeError("an instance that appeared got no call in 20 s")
+            servers.append(server)
+            if len(servers) > 2:
+                # Of many instances each would wait for its turn, which is not what is measured.
+                servers.pop(0).stop(0.5).wait()
             return users.first_call - appeared
 
+        servers: list[grpc.Server] = []
+        stack.callback(lambda: [server.stop(None) for server in servers])
         stop = threading.Event()
 
         def log_in() -> None:
