@@ -36,9 +36,17 @@ kill_ours "${left[@]}"
 await "the cluster's processes are gone" 20 gone
 
 for mount in $(mounts); do umount --lazy "$mount"; done
-cat "$run"/containerd/state/io.containerd.runtime.v2.task/k8s.io/*/address 2>/dev/null | sed 's#unix://##' | xargs --no-run-if-empty -d '\n' rm -f
-rm -f /var/lib/cni/results/video-platform-*
+# What containerd, its shims, the network plugins and the kubelet keep outside the folder, by the ids that are in it.
+for task in "$run"/containerd/state/io.containerd.runtime.v2.task/k8s.io/*; do
+  [ ! -e "$task/address" ] || rm -f "$(sed 's#^unix://##' "$task/address")"
+  rm -f /var/lib/cni/results/*-"$(basename "$task")"-*
+done
+[ ! -e "$run/made-var-lib-kubelet" ] || rm -rf /var/lib/kubelet
 [ ! -e "/run/netns/$netns" ] || ip netns delete "$netns"
+if [ -e "$run/made-run-netns" ] && [ -z "$(ls /run/netns)" ]; then
+  umount /run/netns
+  rmdir /run/netns
+fi
 [ ! -e "$run/sysctl.conf" ] || sysctl --quiet --load="$run/sysctl.conf"
 find /sys/fs/cgroup -depth -type d -path '*/kubepods*' -exec rmdir {} + 2>/dev/null || true
 rm -rf --one-file-system "$run"

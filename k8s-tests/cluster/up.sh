@@ -171,6 +171,8 @@ mkdir -p "$run"
 chmod 700 "$run"
 mkdir "$run"/{bin,cni,etcd,loaded,log,pid,pki,volumes}
 echo "${folders[*]}" >"$run/folders"
+[ -e /var/lib/kubelet ] || touch "$run/made-var-lib-kubelet"
+[ -e /run/netns ] || touch "$run/made-run-netns"
 echo "nameserver $node_ip" >"$run/resolv.conf"
 sysctl vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys kernel.keys.root_maxbytes >"$run/sysctl.conf"
 for file in containerd.toml kubelet.yaml Corefile; do configure $file "$run/$file"; done
