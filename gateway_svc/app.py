@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from connexion.resolver import Resolver
+from starlette.types import ASGIApp, Message
 
 from gateway_svc import fastpath
 from gateway_svc.docs import Docs
@@ -14,8 +15,8 @@ from gateway_svc.health import Health
 CONTRACT = Path(__file__).resolve().parent.parent / "openapi" / "openapi.yaml"
 
 
-def build(handlers: Handlers, health: Health, *, body_timeout: float) -> fastpath.App:
-    """Return the application; it depends on no server.
+async def build(handlers: Handlers, health: Health, *, body_timeout: float) -> fastpath.App:
+    """Return the application, loaded; it depends on no server.
 
     Raises:
         ValueError: when the contract asks for what the application cannot do.
@@ -33,4 +34,18 @@ def build(handlers: Handlers, health: Health, *, body_timeout: float) -> fastpat
         security_map={"bearer": partial(fastpath.BearerHandler, handlers.authenticate)},
     )
     app.add_api(CONTRACT, body_timeout=body_timeout)
+    await _load(app)
     return app
+
+
+async def _load(app: ASGIApp) -> None:
+    """Have Connexion build its layers now, which it does at the first event it gets, and not for the first client."""
+    events = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+
+    async def receive() -> Message:
+        return next(events)
+
+    async def send(_: Message) -> None:
+        pass
+
+    await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)

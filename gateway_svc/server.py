@@ -5,6 +5,7 @@ import contextlib
 import gc
 import logging
 import math
+import os
 import signal
 import socket
 import time
@@ -54,7 +55,7 @@ class Server:
         stop, at_once = _stop_signals()
         beat = asyncio.create_task(self._health.beat())
         self._admin.start()
-        http = self._http()
+        http = await self._http()
         serving = asyncio.create_task(http.serve(sockets=[self._listener]))
         resolver = self._find_users()
         await http.listening(serving)
@@ -79,15 +80,15 @@ class Server:
         beat.cancel()
         logger.info("stopped")
 
-    def _http(self) -> "_Http":
+    async def _http(self) -> "_Http":
         settings = self._settings
         tokens = Tokens(settings.jwt_secret.get_secret_value(), settings.previous_secrets, issuer=settings.jwt_issuer)
-        application = app.build(Handlers(self._users, tokens), self._health, body_timeout=settings.body_timeout)
+        application = await app.build(Handlers(self._users, tokens), self._health, body_timeout=settings.body_timeout)
         config = uvicorn.Config(
             application,
             http="httptools",
             ws="none",
-            lifespan="on",  # Connexion loads the contract when it gets its first event
+            lifespan="off",
             log_config=None,
             log_level=logging.WARNING,
             access_log=False,
@@ -168,4 +169,5 @@ def _taking(variable: str, host: str, port: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise PortTakenError(f"{variable}: cannot listen on {host}:{port}: {error.strerror or error}") from None
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise PortTakenError(f"{variable}: cannot listen on {host}:{port}: {why}") from None

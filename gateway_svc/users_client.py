@@ -34,10 +34,8 @@ _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "healthCheckConfig": {"serviceName": SERVICE},
     "methodConfig": [
-        {"name": [{"service": SERVICE, "method": "Register"}], "timeout": f"{REGISTER_DEADLINE}s"},
         {
             "name": [{"service": SERVICE, "method": "Login"}],
-            "timeout": f"{LOGIN_DEADLINE}s",
             "retryPolicy": {
                 "maxAttempts": 4,
                 "initialBackoff": "0.05s",
@@ -103,7 +101,7 @@ class UsersClient:
             ClientGoneError: when `receive` tells that the client hung up; the call is cancelled.
         """
         request = user_pb2.RegisterRequest(username=username, password=password)
-        call = self._usable().Register(request, metadata=_metadata(traceparent))
+        call = self._usable().Register(request, timeout=REGISTER_DEADLINE, metadata=_metadata(traceparent))
         return await _answer(call, receive)
 
     async def login(self, username: str, password: str, receive: Receive, traceparent: str) -> user_pb2.LoginResponse:
@@ -114,7 +112,7 @@ class UsersClient:
             ClientGoneError: when `receive` tells that the client hung up; the call is cancelled.
         """
         request = user_pb2.LoginRequest(username=username, password=password)
-        call = self._usable().Login(request, metadata=_metadata(traceparent))
+        call = self._usable().Login(request, timeout=LOGIN_DEADLINE, metadata=_metadata(traceparent))
         return await _answer(call, receive)
 
     async def close(self, grace: float = 0.0) -> None:

@@ -1,0 +1,292 @@
+"""The channel to the user services: which instance gets a call, how often, for how long, and who hears of its end."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+
+from gateway_svc.problems import Problem
+from gateway_svc.users_client import LOGIN_DEADLINE, REGISTER_DEADLINE, UsersClient, target_of
+from registry import EtcdConfig, Instance, Registrar
+from tests.gateway_svc.conftest import CREDENTIALS, StartGateway, admin, wait_until_ready
+from tests.parts.etcd import Etcd
+from tests.parts.process import Process
+from tests.parts.users_stub import UsersStub
+from tests.parts.wait import wait_until
+
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.fixture
+def two() -> Iterator[tuple[UsersStub, UsersStub]]:
+    with UsersStub() as one, UsersStub() as other:
+        yield one, other
+
+
+def both(stubs: tuple[UsersStub, UsersStub]) -> str:
+    return target_of([stub.address for stub in stubs])
+
+
+def url(gateway: Process, path: str) -> str:
+    return f"http://127.0.0.1:{gateway.port}{path}"
+
+
+def unavailable(_: str, context: grpc.ServicerContext) -> None:
+    context.abort(grpc.StatusCode.UNAVAILABLE, "")
+
+
+def reached(gateway: Process, *stubs: UsersStub) -> None:
+    """Log in until each of `stubs` has been called."""
+    calls = [len(stub.calls) for stub in stubs]
+
+    def all_called() -> bool:
+        httpx.post(url(gateway, "/api/login"), json=CREDENTIALS)
+        return all(len(stub.calls) > before for stub, before in zip(stubs, calls, strict=True))
+
+    wait_until(all_called, 10, what="all instances to get calls")
+
+
+def _more(calls: list[str], than: int) -> bool:
+    return len(calls) > than
+
+
+def _records(gateway: Process, trace_id: str) -> list[dict[str, Any]]:
+    return [record for record in gateway.records if record["trace_id"] == trace_id]
+
+
+def test_targets() -> None:
+    assert target_of(["10.0.0.1:8888"]) == "ipv4:10.0.0.1:8888"
+    assert target_of(["10.0.0.1:8888", "10.0.0.2:8888"]) == "ipv4:10.0.0.1:8888,10.0.0.2:8888"
+    assert target_of(["[::1]:1", "[fd00::2]:2"]) == "ipv6:[::1]:1,[fd00::2]:2"
+    assert target_of(["10.0.0.1:1", "[::1]:2"]) == "ipv6:[::ffff:10.0.0.1]:1,[::1]:2"
+
+
+def test_an_ipv4_instance_beside_an_ipv6_one_is_reached(users: UsersStub) -> None:
+    async def check() -> None:
+        client = UsersClient()
+        client.use(target_of([users.address, "[::1]:1"]), lambda: None)
+        assert (await client.login("nobody", "password123", never, "")).code == 401
+        await client.close()
+
+    asyncio.run(check())
+
+
+async def never() -> dict[str, str]:
+    """Receive nothing from a client that stays."""
+    await asyncio.sleep(60)
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("headers", "sent"),
+    [
+        ({"X-Trace-ID": "t-1"}, {"x-trace-id": "t-1"}),
+        ({"traceparent": TRACEPARENT}, {"x-trace-id": TRACEPARENT[3:35], "traceparent": TRACEPARENT}),
+        ({"X-Trace-ID": "t-2", "traceparent": TRACEPARENT}, {"x-trace-id": "t-2", "traceparent": TRACEPARENT}),
+        ({"X-Trace-ID": "t-3", "traceparent": "junk"}, {"x-trace-id": "t-3"}),
+    ],
+)
+def test_trace_ids_go_on(client: httpx.Client, users: UsersStub, headers: dict[str, str], sent: dict[str, str]) -> None:
+    client.post("/api/login", json=CREDENTIALS, headers=headers)
+    metadata = users.metadata[-1]
+    assert {name: value for name, value in metadata.items() if name in ("x-trace-id", "traceparent")} == sent
+    assert "authorization" not in metadata
+
+
+@pytest.mark.parametrize(("path", "deadline"), [("/api/register", REGISTER_DEADLINE), ("/api/login", LOGIN_DEADLINE)])
+def test_every_call_carries_its_deadline(client: httpx.Client, users: UsersStub, path: str, deadline: float) -> None:
+    client.post(path, json=CREDENTIALS)
+    assert deadline - 1 < users.time_remaining[-1] < deadline + 0.1  # gRPC rounds up when it sends it
+
+
+def test_a_login_is_tried_again_elsewhere(start_gateway: StartGateway, two: tuple[UsersStub, UsersStub]) -> None:
+    gateway = start_gateway(USER_SERVICE_TARGET=both(two))
+    reached(gateway, *two)
+    two[0].before = unavailable
+    answers = [httpx.post(url(gateway, "/api/login"), json=CREDENTIALS) for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [401] * 6
+
+
+def test_a_registration_is_sent_once(start_gateway: StartGateway, two: tuple[UsersStub, UsersStub]) -> None:
+    gateway = start_gateway(USER_SERVICE_TARGET=both(two))
+    reached(gateway, *two)
+    two[0].before = two[1].before = unavailable
+    calls = [len(stub.calls) for stub in two]
+    answers = [httpx.post(url(gateway, "/api/register"), json=CREDENTIALS) for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [503] * 6
+    assert sum(len(stub.calls) for stub in two) - sum(calls) == 6
+
+
+def test_an_instance_that_says_it_is_not_serving_gets_no_calls(
+    start_gateway: StartGateway, two: tuple[UsersStub, UsersStub]
+) -> None:
+    gateway = start_gateway(USER_SERVICE_TARGET=both(two))
+    reached(gateway, *two)
+
+    two[0].serving(yes=False)
+
+    def left_alone() -> bool:
+        calls = len(two[0].calls)
+        answers = [httpx.post(url(gateway, "/api/register"), json=CREDENTIALS) for _ in range(4)]
+        assert {answer.status_code for answer in answers} <= {200, 409}
+        return len(two[0].calls) == calls
+
+    wait_until(left_alone, 5, what="the one that drains to be left alone")
+
+    two[1].serving(yes=False)
+    wait_until(
+        lambda: httpx.post(url(gateway, "/api/login"), json=CREDENTIALS).status_code == 503, 5, what="nobody to be left"
+    )
+    two[0].serving(yes=True)
+    reached(gateway, two[0])
+
+
+def test_nobody_there(start_gateway: StartGateway) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    gateway = start_gateway(wait=False, USER_SERVICE_TARGET=f"ipv4:127.0.0.1:{port}")
+    for path in ("/api/register", "/api/login"):
+        began = time.monotonic()
+        answer = httpx.post(url(gateway, path), json=CREDENTIALS, timeout=10)
+        assert (answer.status_code, answer.json()["msg"]) == (503, "服务暂时不可用，请稍后重试")
+        assert time.monotonic() - began < REGISTER_DEADLINE
+    assert admin(gateway, "/readyz").status_code == 503
+    assert admin(gateway, "/livez").status_code == 200
+    with UsersStub(port) as late:
+        wait_until_ready(gateway)
+        reached(gateway, late)
+    assert admin(gateway, "/readyz").status_code == 200
+
+
+def test_a_client_that_hangs_up_cancels_its_call(gateway: Process, users: UsersStub) -> None:
+    for path in ("/api/register", "/api/login"):
+        users.cancelled.clear()
+        users.before = users.wait_for_cancel
+        body = json.dumps(CREDENTIALS).encode()
+        trace_id = f"gone-{path.rpartition('/')[2]}"
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: x\r\nX-Trace-ID: {trace_id}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        calls = len(users.calls)
+        with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
+            connection.sendall(head.encode() + body)
+            wait_until(partial(_more, users.calls, calls), 5, what="the call to arrive")
+            assert not users.cancelled.is_set()
+        assert users.cancelled.wait(3), "the call goes on though nobody waits for it"
+        (line,) = wait_until(partial(_records, gateway, trace_id), 5, what="its log line")
+        assert (line["code"], line["route"]) == (499, path)
+    assert 'http_requests_total{method="POST",route="/api/login",status="499"}' in admin(gateway, "/metrics").text
+
+
+def test_a_swap_of_channels(two: tuple[UsersStub, UsersStub]) -> None:
+    """The new one is made ready first; the old one is closed after its calls."""
+    one, other = two
+    release = threading.Event()
+    entered = threading.Event()
+
+    def wait(method: str, _: grpc.ServicerContext) -> None:
+        if method == "Register":
+            entered.set()
+            release.wait(10)
+
+    one.before = wait
+
+    async def login(client: UsersClient) -> int:
+        return (await client.login("nobody", "password123", never, "")).code
+
+    async def check() -> None:
+        client, used = UsersClient(), asyncio.Event()
+        with pytest.raises(Problem):
+            await login(client)
+        client.use(one.target, used.set)
+        assert await login(client) == 401  # which waited for the connection
+        await asyncio.wait_for(used.wait(), 5)
+        slow = asyncio.create_task(client.register("slow_one", "password123", never, ""))
+        await asyncio.to_thread(entered.wait, 5)
+
+        with socket.create_server(("127.0.0.1", 0)) as deaf:
+            unready = asyncio.Event()
+            client.use(f"ipv4:127.0.0.1:{deaf.getsockname()[1]}", unready.set)
+            for _ in range(20):
+                assert await login(client) == 401
+            assert not unready.is_set()
+            assert not other.calls
+
+        swapped = asyncio.Event()
+        client.use(other.target, swapped.set)
+        await asyncio.wait_for(swapped.wait(), 5)
+        assert not unready.is_set()
+        calls = len(one.calls)
+        assert await login(client) == 401
+        assert (len(one.calls), other.calls) == (calls, ["Login"])
+        assert not slow.done()
+        release.set()
+        assert (await asyncio.wait_for(slow, 5)).code == 200
+        await client.close()
+
+    asyncio.run(check())
+
+
+def test_instances_come_and_go_in_the_registry(
+    start_gateway: StartGateway, etcd: Etcd, two: tuple[UsersStub, UsersStub]
+) -> None:
+    prefix = "gateway/come-and-go"
+    gateway = start_gateway(wait=False, ETCD_ADDRESS=etcd.endpoint, REGISTRY_PREFIX=prefix)
+    answer = httpx.post(url(gateway, "/api/login"), json=CREDENTIALS)
+    assert (answer.status_code, answer.json()["msg"]) == (503, "服务暂时不可用，请稍后重试")
+    assert admin(gateway, "/readyz").text == "no user service has been found yet\n"
+
+    one, other = two
+    registrars = [
+        Registrar(EtcdConfig((etcd.endpoint,)), "user", Instance(stub.address), prefix=prefix, ttl=2) for stub in two
+    ]
+    try:
+        registrars[0].start()
+        wait_until_ready(gateway)
+        reached(gateway, one)
+        assert not other.calls
+        registrars[1].start()
+        reached(gateway, one, other)
+        metrics = admin(gateway, "/metrics").text
+        assert 'registry_endpoints{service="user"} 2.0' in metrics
+        assert "registry_snapshot_age_seconds " in metrics
+        assert "registry_propagation_seconds_count " in metrics
+        registrars[0].stop()
+        one.stop()
+        assert httpx.post(url(gateway, "/api/login"), json=CREDENTIALS).status_code == 401
+    finally:
+        for registrar in registrars:
+            registrar.stop()
+    assert admin(gateway, "/readyz").status_code == 200
+
+
+def test_logins_survive_an_instance_that_is_black_holed(start_gateway: StartGateway, tmp_path: Path) -> None:
+    """Its connection is dropped within 6 s, and what waited on it is tried elsewhere."""
+    with Process("tests.parts.users_stub", cwd=tmp_path) as one, Process("tests.parts.users_stub", cwd=tmp_path) as two:
+        gateway = start_gateway(USER_SERVICE_TARGET=target_of([one.target, two.target]))
+
+        def login(_: int) -> tuple[int, float]:
+            began = time.monotonic()
+            answer = httpx.post(url(gateway, "/api/login"), json=CREDENTIALS, timeout=20)
+            return answer.status_code, time.monotonic() - began
+
+        for number in range(10):
+            assert login(number)[0] == 401
+        one.suspend()
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(login, range(8)))
+        assert [status for status, _ in answers] == [401] * 8
+        assert max(took for _, took in answers) > 1, "none of them met the instance that is stopped"
+        assert all(took < 1 for _, took in map(login, range(8)))
+        one.resume()
