@@ -59,7 +59,9 @@ archive=$("$here/base-images.sh" python)
 alone images
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-builder rm --all >/dev/null  "docker-archive:$archive" >/dev/null
+# What an interrupted build left.
+builder rm --all >/dev/null
+builder pull --quiet "docker-archive:$archive" >/dev/null
 index_access
 for name in user gateway; do
   image=localhost/video-platform/$name-svc:$tag
