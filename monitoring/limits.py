@@ -18,7 +18,7 @@ LOGIN = "/api/login"
 HASHING_ROUTES = (LOGIN, "/api/register")
 """Routes that hash a password, which takes about a second of a core."""
 OPERATION = 'method!="other"'
-"""Selects the operations of the contract: no unknown paths, which could be asked for in any number, and no pages."""
+"""Selects the routes that there are: unknown paths, which can be asked for in any number, must not hide errors."""
 
 AVAILABILITY = 0.999
 """Of an operation's requests, the part that is not answered by a 5xx over 30 days."""

@@ -85,3 +85,12 @@ def test_a_runbook_says_what_it_means_how_to_check_and_what_to_do(name: str) -> 
 
 def test_a_latency_objective_can_be_read_off_the_histogram() -> None:
     assert {FAST_SECONDS, HASHING_SECONDS} <= set(LATENCY_BUCKETS)
+
+
+def test_the_alerts_are_listed() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| \[(\w+)\]\(runbooks/\1\.md\) \| (\w+) \|", text, re.MULTILINE))
+    severities: dict[str, set[str]] = {}
+    for _, alert in ALERTS:
+        severities.setdefault(alert["alert"], set()).add(alert["labels"]["severity"])
+    assert listed == {name: "both" if len(each) > 1 else each.pop() for name, each in severities.items()}
