@@ -62,9 +62,9 @@ class CallInterceptor(grpc.ServerInterceptor):
 
         def call(request: Any, context: grpc.ServicerContext) -> Any:
             started = time.perf_counter()
-            metadata = dict(context.invocation_metadata())
-            given = metadata.get(trace.METADATA_KEY)
-            token = trace.current.set(trace.accept(given if isinstance(given, str) else None))
+            metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+            trace_id = trace.accept(metadata.get(trace.METADATA_KEY), metadata.get(trace.TRACEPARENT))
+            token = trace.current.set(trace_id)
             answer: Any = None
             code, details = grpc.StatusCode.OK, ""
             fields: dict[str, object] = {}
