@@ -23,6 +23,7 @@ from connexion.middleware.routing import RoutingMiddleware
 from connexion.middleware.security import SecurityAPI, SecurityMiddleware
 from connexion.middleware.security import SecurityOperation as ConnexionSecurityOperation
 from connexion.operations.abstract import AbstractOperation
+from connexion.resolver import Resolver
 from connexion.security import AbstractSecurityHandler
 from connexion.spec import Specification
 from connexion.utils import inspect_function_arguments
@@ -50,20 +51,23 @@ class Routing(RoutingMiddleware):
         super().__init__(app)
         self._routes: dict[str, dict[str, dict[str, str]]] = {}
 
-    def add_api(self, specification: Specification, *_: Any, **__: Any) -> None:
+    def add_api(self, specification: Specification, *_: Any, resolver: Resolver, **__: Any) -> None:
         """Add the operations of `specification`.
 
         Raises:
             ValueError: when a path has parameters.
+            ResolverError: when an operation has no handler.
         """
         base_path = specification.base_path
         for path, item in specification["paths"].items():
             if "{" in path:
                 raise ValueError(f"{path}: paths with parameters need Connexion's own RoutingMiddleware")
-            routes = {
-                method.upper(): {"api_base_path": base_path, "operation_id": item[method]["operationId"]}
-                for method in METHODS & item.keys()
-            }
+            routes = {}
+            for method in METHODS & item.keys():
+                operation = specification.operation_cls.from_spec(
+                    specification, path=path, method=method, resolver=resolver
+                )
+                routes[method.upper()] = {"api_base_path": base_path, "operation_id": operation.operation_id}
             if "GET" in routes:
                 routes.setdefault("HEAD", routes["GET"])
             self._routes[base_path + path] = routes
