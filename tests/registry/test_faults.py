@@ -1,0 +1,186 @@
+"""What happens to etcd, or is done to the key by hand, is got over without help."""
+
+import logging
+import time
+from collections.abc import Callable
+
+import pytest
+
+from registry import Instance, key
+from tests.parts.etcd import Etcd
+from tests.parts.etcd_proxy import EtcdProxy
+from tests.parts.wait import wait_until
+from tests.registry.scene import RECOVERY, Scene
+
+Outage = Callable[[Scene, float], None]
+ByHand = Callable[[Scene], None]
+
+
+def killed(scene: Scene, duration: float) -> None:
+    scene.etcd.kill()
+    scene.away(duration)
+    scene.etcd.start()
+
+
+def wiped(scene: Scene, duration: float) -> None:
+    scene.etcd.kill()
+    scene.etcd.wipe()
+    scene.away(duration)
+    scene.etcd.start()
+
+
+def hung(scene: Scene, duration: float) -> None:
+    scene.etcd.suspend()
+    scene.away(duration)
+    scene.etcd.resume()
+
+
+def survives(etcd: Etcd, outage: Outage, duration: float, ttl: int, caplog: pytest.LogCaptureFixture) -> None:
+    with Scene(etcd, ttl=ttl) as scene:
+        caplog.clear()
+        outage(scene, duration)
+        scene.back()
+        assert scene.held == [True, False, True]
+        assert scene.reasons in (["start"], ["start", "reconnected"], ["start", "lease_lost"])
+        # Those who read the snapshots never lost the instance.
+        first = next(number for number, snapshot in enumerate(scene.snapshots) if snapshot.instances)
+        assert all(snapshot.addresses == (scene.instance.address,) for snapshot in scene.snapshots[first:])
+    # However many attempts there were, each of the two has told of it once.
+    warnings = sorted(record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
+    assert [warning.partition(":")[0] for warning in warnings] == ["registrar", "resolver"]
+    assert all("ETCD_ADDRESS" in warning and etcd.endpoint in warning for warning in warnings)
+
+
+@pytest.mark.parametrize("outage", [killed, wiped, hung], ids=lambda outage: outage.__name__)
+def test_an_outage_of_etcd(own_etcd: Etcd, outage: Outage, caplog: pytest.LogCaptureFixture) -> None:
+    survives(own_etcd, outage, 2, 1, caplog)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("outage, duration", [(killed, 65), (wiped, 65), (hung, 30)])
+def test_a_long_outage_of_etcd(
+    own_etcd: Etcd, outage: Outage, duration: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    survives(own_etcd, outage, duration, 10, caplog)
+
+
+def delete_key(scene: Scene) -> None:
+    scene.etcd.delete(scene.key)
+
+
+def revoke_lease(scene: Scene) -> None:
+    scene.etcd.revoke(scene.found.lease)
+
+
+def overwrite_with_junk(scene: Scene) -> None:
+    scene.etcd.put(scene.key, b"\xff{", lease=scene.found.lease)
+
+
+def overwrite_with_another_record(scene: Scene) -> None:
+    scene.etcd.put(scene.key, Instance(scene.instance.address, weight=1).encode())
+
+
+def take_the_lease_away(scene: Scene) -> None:
+    scene.etcd.put(scene.key, scene.instance.encode())
+
+
+@pytest.mark.parametrize(
+    "by_hand, reason",
+    [
+        (delete_key, "key_deleted"),
+        (revoke_lease, "lease_lost"),
+        (overwrite_with_junk, "key_overwritten"),
+        (overwrite_with_another_record, "key_overwritten"),
+        (take_the_lease_away, "key_overwritten"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+def test_a_hand_on_the_key(own_etcd: Etcd, by_hand: ByHand, reason: str) -> None:
+    # So long a TTL that only the watch of the key can tell in time.
+    with Scene(own_etcd, ttl=60, linger=60, relist=60) as scene:
+        by_hand(scene)
+        scene.back()
+        assert scene.reasons == ["start", reason]
+        assert all(scene.instance.address in snapshot.addresses for snapshot in scene.snapshots[-1:])
+
+
+def test_a_key_that_is_changed_again_and_again(own_etcd: Etcd) -> None:
+    with Scene(own_etcd, ttl=60, relist=60) as scene:
+        for _ in range(5):
+            own_etcd.delete(scene.key)
+            scene.back()
+
+
+def test_a_watch_from_a_wiped_etcd_is_not_silent(own_etcd: Etcd) -> None:
+    for _ in range(50):  # so that the revisions of the old etcd lie in the future of the new one
+        own_etcd.put("elsewhere", "")
+    with Scene(own_etcd, relist=60) as scene:
+        wiped(scene, 0)
+        scene.back()
+        own_etcd.delete(scene.key)
+        scene.back()
+        newcomer = Instance("10.0.0.9:8888")
+        at = key(scene.prefix, "user", newcomer.address)
+        own_etcd.put(at, newcomer.encode())
+        wait_until(lambda: newcomer in scene.snapshot.instances, RECOVERY)
+        own_etcd.delete(at)
+
+
+def test_a_compaction_while_the_watch_is_away(own_etcd: Etcd) -> None:
+    with EtcdProxy(own_etcd.endpoint) as proxy, Scene(own_etcd, endpoints=(proxy.endpoint,), relist=60) as scene:
+        proxy.cut()
+        scene.away()
+        newcomer = Instance("10.0.0.9:8888")
+        at = key(scene.prefix, "user", newcomer.address)
+        own_etcd.put(at, newcomer.encode())
+        own_etcd.compact()
+        proxy.restore()
+        scene.back()
+        wait_until(lambda: newcomer in scene.snapshot.instances, RECOVERY)
+        own_etcd.delete(at)
+
+
+def test_a_compaction_before_the_watch_stands(own_etcd: Etcd) -> None:
+    with EtcdProxy(own_etcd.endpoint) as proxy, Scene(own_etcd, endpoints=(proxy.endpoint,), ttl=60) as scene:
+        proxy.cut()
+        proxy.hold_requests("Watch")
+        calls = proxy.calls["Watch"]
+        proxy.restore()
+        wait_until(lambda: proxy.calls["Watch"] > calls)
+        for _ in range(3):
+            own_etcd.put(scene.prefix + "/user/x", "")
+            own_etcd.delete(scene.prefix + "/user/x")
+        own_etcd.compact()
+        proxy.release()
+        scene.back()
+
+
+def test_a_watch_that_has_gone_silent(own_etcd: Etcd) -> None:
+    with EtcdProxy(own_etcd.endpoint) as proxy:
+        proxy.hold_answers("Watch", after=1)
+        with Scene(own_etcd, endpoints=(proxy.endpoint,)) as scene:
+            own_etcd.delete(scene.key)
+            scene.back()
+            proxy.release()
+
+
+def test_another_etcd_behind_the_same_connection(own_etcd: Etcd) -> None:
+    with Etcd() as wiped_etcd, EtcdProxy(own_etcd.endpoint) as proxy:
+        for _ in range(50):
+            own_etcd.put("elsewhere", "")
+        with Scene(own_etcd, endpoints=(proxy.endpoint,)) as scene:
+            proxy.lead_to(wiped_etcd.endpoint)
+            scene.etcd = wiped_etcd
+            scene.back()
+            watches = proxy.calls["Watch"]
+            assert watches >= 4, "both have begun their watches anew"
+
+
+def test_nothing_happens(own_etcd: Etcd) -> None:
+    with Scene(own_etcd) as scene:
+        began = time.monotonic()
+        found = scene.found
+        wait_until(lambda: time.monotonic() - began > 2.5)
+        assert scene.found == found
+        assert scene.held == [True]
+        assert scene.reasons == ["start"]
