@@ -56,6 +56,7 @@ def make_platform(tmp_path: Path) -> Iterator[Callable[..., Platform]]:
     yield make
     for platform in made:
         platform.close()
+        print(platform.output)  # which pytest shows of a test that failed
 
 
 def account(name: str = NAME, password: str = PASSWORD) -> dict[str, str]:

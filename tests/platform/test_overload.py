@@ -1,7 +1,8 @@
 """More logins at once than the cores can check before their callers give up."""
 
+import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ from tests.parts.traffic import Traffic
 from tests.platform.conftest import account
 
 LOGINS = 150
+BUSY = '{"code":503,"msg":"服务繁忙，请稍后重试"}'.encode()
 
 
 @pytest.mark.timeout(120)
@@ -31,21 +33,20 @@ def test_what_cannot_be_hashed_in_time_is_refused_at_once(etcd: Etcd, make_platf
 
         with Traffic(ping, rate=10, timeout=3) as pings, ThreadPoolExecutor(LOGINS) as threads:
             logins = [threads.submit(login, number) for number in range(LOGINS)]
-            while not all(login.done() for login in logins):
+            while wait(logins, timeout=0.2).not_done:
                 assert admin(user, "/livez").status_code == 200
                 assert admin(platform.gateways[0], "/livez").status_code == 200
         for done in logins:
             done.result()
         assert not pings.others(200), pings.summary
 
-        refused = [answer for answer in order if answer.status_code == 503]
         served = [answer for answer in order if answer.status_code == 200]
-        assert len(served) + len(refused) == LOGINS
-        assert served
+        refused = [answer for answer in order if answer.content == BUSY and int(answer.headers["retry-after"]) > 0]
+        assert len(served) >= 2
         assert len(refused) > LOGINS / 2
-        assert {answer.content for answer in refused} == {'{"code":503,"msg":"服务繁忙，请稍后重试"}'.encode()}
-        assert all(int(answer.headers["retry-after"]) > 0 for answer in refused)
-        # at once: they did not wait for those that are served
-        assert all(answer.status_code == 200 for answer in order[-len(served) // 2 :])
+        # what runs beside the tests can make a hash late that was begun in time: at most one on each core
+        assert len(served) + len(refused) >= LOGINS - (os.cpu_count() or 1)
+        # at once: those that are refused do not wait behind those that are served
+        assert all(answer.status_code == 503 for answer in order[: LOGINS // 2])
 
         assert client.post("/api/login", json=account()).status_code == 200
