@@ -197,3 +197,11 @@ def test_a_renewal_that_fails_harms_nobody(hasher: Hasher, caplog: pytest.LogCap
     wait_until(lambda: hasher._pending == 0)
     wait_until(lambda: "not renewed" in caplog.text)
     assert "hunter2" not in caplog.text
+
+
+def test_a_free_core_corrects_an_estimate_that_is_far_off(hasher: Hasher) -> None:
+    hasher._seconds = wrong = 1000.0  # as when something else had the cores while it was measured
+    for _ in range(3):
+        with hasher.admission(1.0) as ticket:
+            ticket.submit(lambda: hasher.hash("password123")).result(LONG)
+    assert hasher._seconds < wrong / 1.5
