@@ -56,9 +56,12 @@ class Database:
         self._own = _engine(
             source, timeout=PING_TIMEOUT, pool_size=1, max_overflow=0, pool_pre_ping=True, isolation_level="AUTOCOMMIT"
         )
-        pool: Any = self.engine.pool
-        metrics.db_pool_connections.labels("in_use").set_function(pool.checkedout)
-        metrics.db_pool_connections.labels("idle").set_function(pool.checkedin)
+        metrics.db_pool_connections.labels("in_use").set_function(lambda: self._pool.checkedout())
+        metrics.db_pool_connections.labels("idle").set_function(lambda: self._pool.checkedin())
+
+    @property
+    def _pool(self) -> Any:
+        return self.engine.pool
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -77,7 +80,7 @@ class Database:
         except sqlalchemy.exc.TimeoutError:
             raise DatabaseUnavailableError("POOL_EXHAUSTED") from None
 
-    def ping(self) -> None:
+    def ping(self, statement: str = "SELECT 1") -> None:
         """Ask the database for an answer, on a connection that no call uses.
 
         Raises:
@@ -87,7 +90,7 @@ class Database:
         if self.source.file:
             self.source.file.parent.mkdir(parents=True, exist_ok=True)
         with self._own.connect() as connection:
-            connection.execute(text("SELECT 1"))
+            connection.execute(text(statement))
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
@@ -104,7 +107,7 @@ class Database:
             yield connection
 
     def close(self) -> None:
-        """Close all connections that are not in use."""
+        """Close all connections, those in use when they come back. New ones can be opened."""
         self.engine.dispose()
         self._own.dispose()
 

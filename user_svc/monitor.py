@@ -59,8 +59,10 @@ class DatabaseMonitor:
     def _problem(self) -> tuple[str, str] | None:
         """Ask, and return the name of what is wrong and its explanation, or None."""
         try:
-            self._database.ping()
-            if not self._answers:
+            if self._answers:
+                self._database.ping(schema.PROBE)
+            else:
+                self._database.ping()
                 schema.upgrade(self._database)
         except SQLAlchemyError as error:
             return code_name(error), explain(error)
@@ -82,3 +84,5 @@ class DatabaseMonitor:
         if self._answers != (problem is None):
             self._answers = problem is None
             self._on_change()
+            if problem:
+                self._database.close()  # after a failover they may lead to what no longer is the database

@@ -14,6 +14,9 @@ from user_svc.database import Database
 VERSION_TABLE = "user_svc_schema"
 """Its own name, since the database may be shared with programs that use Alembic, too."""
 
+PROBE = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  # a constant
+"""Fails when the database was emptied."""
+
 logger = logging.getLogger(__name__)
 
 
