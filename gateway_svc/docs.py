@@ -41,7 +41,7 @@ _HEADERS = [
     (
         b"content-security-policy",
         (
-            b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+            b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
             b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         ),
     ),

@@ -23,7 +23,6 @@ from connexion.middleware.routing import RoutingMiddleware
 from connexion.middleware.security import SecurityAPI, SecurityMiddleware
 from connexion.middleware.security import SecurityOperation as ConnexionSecurityOperation
 from connexion.operations.abstract import AbstractOperation
-from connexion.resolver import Resolver
 from connexion.security import AbstractSecurityHandler
 from connexion.spec import Specification
 from connexion.utils import inspect_function_arguments
@@ -51,7 +50,7 @@ class Routing(RoutingMiddleware):
         super().__init__(app)
         self._routes: dict[str, dict[str, dict[str, str]]] = {}
 
-    def add_api(self, specification: Specification, *_: Any, resolver: Resolver, **__: Any) -> None:
+    def add_api(self, specification: Specification, *_: Any, **options: Any) -> None:
         """Add the operations of `specification`.
 
         Raises:
@@ -64,8 +63,8 @@ class Routing(RoutingMiddleware):
                 raise ValueError(f"{path}: paths with parameters need Connexion's own RoutingMiddleware")
             routes = {}
             for method in METHODS & item.keys():
-                operation = specification.operation_cls.from_spec(
-                    specification, path=path, method=method, resolver=resolver
+                operation = specification.operation_cls.from_spec(  # type: ignore[no-untyped-call]
+                    specification, path=path, method=method, resolver=options["resolver"]
                 )
                 routes[method.upper()] = {"api_base_path": base_path, "operation_id": operation.operation_id}
             if "GET" in routes:

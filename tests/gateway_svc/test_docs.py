@@ -1,0 +1,58 @@
+"""/docs in a real browser: complete, usable, and with nothing from elsewhere."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.gateway_svc.conftest import CREDENTIALS
+from tests.parts.chromium import BINARY, Chromium
+from tests.parts.process import Process
+from tests.parts.users_stub import UsersStub
+
+
+def test_it_is_locked_up(client: httpx.Client) -> None:
+    for path, content_type in [
+        ("/docs", "text/html; charset=utf-8"),
+        ("/docs/swagger-ui.css", "text/css; charset=utf-8"),
+        ("/docs/swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
+        ("/docs/start.js", "text/javascript; charset=utf-8"),
+        ("/openapi.json", "application/json"),
+    ]:
+        answer = client.get(path)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, content_type)
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; ")
+        assert "frame-ancestors 'none'" in policy
+        assert "http" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+    assert client.get("/docs/index.html").status_code == 404
+
+
+@pytest.mark.skipif(BINARY is None, reason="chromium is not on the PATH")
+def test_a_person_reads_and_tries_it(client: httpx.Client, gateway: Process, users: UsersStub, tmp_path: Path) -> None:
+    client.post("/api/register", json=CREDENTIALS)
+    base = f"http://127.0.0.1:{gateway.port}/"
+    with Chromium() as browser:
+        browser.open(f"{base}docs")
+        browser.wait_for("document.querySelectorAll('.opblock').length === 4")
+        assert browser.evaluate("document.querySelector('.title').textContent").startswith("Video platform user API")
+
+        calls = len(users.calls)
+        browser.evaluate("document.querySelector('#operations-users-login .opblock-summary-control').click()")
+        browser.wait_for("document.querySelector('#operations-users-login .try-out__btn') !== null")
+        browser.evaluate("document.querySelector('#operations-users-login .try-out__btn').click()")
+        browser.wait_for("document.querySelector('#operations-users-login .execute') !== null")
+        browser.evaluate("document.querySelector('#operations-users-login .execute').click()")
+        shown = browser.wait_for(
+            "document.querySelector('#operations-users-login .live-responses-table .microlight')?.textContent"
+        )
+        assert "登录成功" in shown
+        browser.screenshot(tmp_path / "docs.png")
+        assert users.calls[calls:] == ["Login"]
+
+    elsewhere = [url for url in browser.requests if not url.startswith((base, "data:"))]
+    assert elsewhere == []
+    assert f"{base}openapi.json" in browser.requests
+    assert browser.complaints == []
