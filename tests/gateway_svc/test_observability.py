@@ -1,0 +1,153 @@
+"""Metrics and access log: complete, bounded, and out of a client's reach."""
+
+import json
+import re
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.gateway_svc.conftest import CREDENTIALS, StartGateway, admin, raw
+from tests.parts.process import Process
+from tests.parts.users_stub import UsersStub
+from tests.parts.wait import wait_until
+
+FORGED = '{"level":"INFO","message":"request","status":200,"forged":true}'
+
+
+@pytest.fixture
+def own(start_gateway: StartGateway, users: UsersStub) -> Iterator[tuple[Process, httpx.Client]]:
+    """A gateway that nobody else counts in."""
+    gateway = start_gateway(USER_SERVICE_TARGET=users.target)
+    with httpx.Client(base_url=f"http://127.0.0.1:{gateway.port}") as client:
+        yield gateway, client
+
+
+def samples(gateway: Process) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(admin(gateway, "/metrics").text)
+        for sample in family.samples
+    }
+
+
+def requests(gateway: Process) -> dict[tuple[str, ...], float]:
+    return {
+        tuple(value for _, value in labels): count
+        for (name, labels), count in samples(gateway).items()
+        if name == "http_requests_total" and count
+    }
+
+
+def test_requests_are_counted_by_route(own: tuple[Process, httpx.Client]) -> None:
+    gateway, client = own
+    client.get("/ping")
+    client.head("/ping")
+    client.get("/ping?x=1")
+    client.post("/api/login", json={**CREDENTIALS, "password": "another"})
+    client.post("/api/login", json={})
+    client.get("/api/profile")
+    client.get("/nowhere")
+    client.post("/c4naryzq/../x")
+    client.delete("/ping")
+    client.request("TRACE", "/ping")
+    client.get("/docs")
+    client.get("/docs/start.js")
+    assert requests(gateway) == {
+        ("GET", "/ping", "200"): 2,
+        ("HEAD", "/ping", "200"): 1,
+        ("POST", "/api/login", "401"): 1,
+        ("POST", "/api/login", "400"): 1,
+        ("GET", "/api/profile", "401"): 1,
+        ("other", "unmatched", "404"): 2,
+        ("DELETE", "/ping", "405"): 1,
+        ("other", "/ping", "405"): 1,
+        ("GET", "/docs", "200"): 2,
+    }
+
+
+def test_durations_are_those_of_contract_operations(own: tuple[Process, httpx.Client]) -> None:
+    gateway, client = own
+    for path in ("/ping", "/nowhere", "/docs", "/openapi.json"):
+        client.get(path)
+    found = samples(gateway)
+    counts = {labels: count for (name, labels), count in found.items() if name == "http_request_duration_seconds_count"}
+    assert {tuple(value for _, value in labels): count for labels, count in counts.items()} == {
+        ("GET", "/ping"): 1,
+        ("GET", "/api/profile"): 0,
+        ("POST", "/api/login"): 0,
+        ("POST", "/api/register"): 0,
+    }
+    buckets = [labels for name, labels in found if name == "http_request_duration_seconds_bucket"]
+    assert len(buckets) <= 10 * len(counts)
+    assert not [name for name, _ in found if name.endswith("_created")]
+    assert found["build_info", (("version", "0.1.0"),)] == 1
+
+
+def test_requests_in_flight(own: tuple[Process, httpx.Client]) -> None:
+    gateway, client = own
+    key: Any = ("http_requests_in_flight", ())
+    head = b"POST /api/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", gateway.port)) as connection:
+        connection.sendall(head)
+        wait_until(lambda: samples(gateway)[key] == 1, 5, what="the request to be counted as in flight")
+    wait_until(lambda: samples(gateway)[key] == 0, 5, what="the request to be over")
+    assert client.get("/ping").status_code == 200
+    assert requests(gateway) == {("POST", "/api/login", "499"): 1, ("GET", "/ping", "200"): 1}
+
+
+def test_each_request_is_one_line(own: tuple[Process, httpx.Client]) -> None:
+    gateway, client = own
+    answer = client.get("/ping", headers={"X-Trace-ID": "t-1"})
+    assert answer.status_code == 200
+    wait_until(lambda: [r for r in gateway.records if r["trace_id"] == "t-1"], 5, what="the line")
+    (line,) = [record for record in gateway.records if record["message"] == "request"]
+    assert (
+        line.items()
+        >= {
+            "method": "GET",
+            "route": "/ping",
+            "code": 200,
+            "trace_id": "t-1",
+            "level": "INFO",
+            "service": "gateway_svc",
+        }.items()
+    )
+    assert 0 < line["duration"] < 5
+
+
+def test_nothing_that_a_client_sends_forges_or_enters_a_line(own: tuple[Process, httpx.Client]) -> None:
+    gateway, client = own
+    quoted = json.dumps(FORGED)[1:-1]
+    for header in ("X-Trace-ID", "User-Agent", "Referer", "X-Forwarded-For", "traceparent", "Authorization", "Accept"):
+        client.get("/api/profile", headers={header: f"x {FORGED}"})
+    client.get("/" + FORGED.replace('"', "%22"))
+    client.get("/%0a" + FORGED.replace('"', "%22") + "%0a", params={"x": FORGED})
+    client.post("/api/login", content=FORGED, headers={"Content-Type": "application/json"})
+    raw(gateway, b"GET /ping HTTP/1.1\r\nHost: x\r\n" + FORGED.encode() + b"\r\n\r\n")
+    client.get("/ping", headers={"X-Trace-ID": "last"})
+    gateway.wait_for("request")
+    wait_until(lambda: gateway.records[-1]["trace_id"] == "last", 5, what="the last line")
+    assert "forged" not in gateway.output
+    assert quoted not in gateway.output
+    for line in gateway.output.splitlines():
+        assert re.fullmatch(r"\{.*\}", line)
+        json.loads(line)
+
+
+def test_what_nobody_foresaw_says_nothing_and_logs_no_message(
+    own: tuple[Process, httpx.Client], users: UsersStub
+) -> None:
+    gateway, client = own
+    users.refusal = 777, "c4naryzq"
+    answer = client.post("/api/login", json=CREDENTIALS, headers={"X-Trace-ID": "t-5"})
+    assert (answer.status_code, answer.text) == (500, '{"code":500,"msg":"服务器内部错误"}')
+    assert answer.headers["x-trace-id"] == "t-5"
+    failure = gateway.wait_for("a request failed")
+    assert (failure["level"], failure["error"], failure["trace_id"]) == ("ERROR", "ValueError", "t-5")
+    assert "in login" in failure["frames"]
+    assert "c4naryzq" not in gateway.output
+    assert CREDENTIALS["password"] not in gateway.output
