@@ -27,8 +27,8 @@ MIGRATION_TIMEOUT = 60.0
 
 _SQLITE_BUSY_MS = 2000
 _CODES = {
-    code: name
-    for constants in (CR, ER)
+    code: prefix + name
+    for prefix, constants in (("", CR), ("ER_", ER))
     for name, code in sorted(vars(constants).items(), reverse=True)
     if isinstance(code, int) and not name.startswith("_")
 }

@@ -8,6 +8,8 @@ import socket
 import subprocess
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -144,6 +146,20 @@ class Server:
 
     def execute(self, *statements: str, database: str | None = None) -> list[dict[str, Any]]:
         """Run statements as the administrator and return the last one's rows."""
+        with self._session(database) as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            return list(cursor.fetchall())
+
+    @contextmanager
+    def locked(self, database: str, table: str) -> Iterator[None]:
+        """Keep everyone else's statements on the table waiting."""
+        with self._session(database) as cursor:
+            cursor.execute(f"LOCK TABLES `{table}` WRITE")
+            yield
+
+    @contextmanager
+    def _session(self, database: str | None) -> Iterator[pymysql.cursors.DictCursor]:
         connection = pymysql.connect(
             unix_socket=str(self._socket),
             user="root",
@@ -155,9 +171,7 @@ class Server:
         try:
             connection.connect()
             with connection.cursor() as cursor:
-                for statement in statements:
-                    cursor.execute(statement)
-                return list(cursor.fetchall())
+                yield cursor
         finally:
             connection._force_close()  # type: ignore[attr-defined]  # close() leaves the socket of a failed connect open
 

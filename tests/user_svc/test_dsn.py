@@ -20,6 +20,7 @@ SAME = {
     "connect_timeout": TIMEOUT,
     "read_timeout": TIMEOUT,
     "write_timeout": TIMEOUT,
+    "ssl_disabled": True,
 }
 
 

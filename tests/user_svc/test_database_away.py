@@ -1,0 +1,139 @@
+"""A database that is away, hangs, refuses, or is busy."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from protos.user.v1 import user_pb2
+from tests.parts.etcd import free_port
+from tests.parts.mariadb import PASSWORD as DB_PASSWORD
+from tests.parts.mariadb import Database, Server, server_binary
+from tests.parts.process import Process
+from tests.parts.wait import wait_until
+from tests.user_svc.client import PASSWORD, SERVICE, Client, code_of, ready_client
+
+BACK = 5.0
+"""Seconds after which the service must be itself again."""
+DEADLINE = 5.0
+
+
+@pytest.fixture(scope="module")
+def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that the tests of this file may end, one after the other."""
+    if server_binary() is None:
+        pytest.skip("neither mariadbd nor mysqld is on the PATH")
+    with Server.create(tmp_path_factory.mktemp("private")) as server:
+        yield server
+
+
+@pytest.fixture
+def held(private: Server) -> Database:
+    return private.database()
+
+
+def outcome(client: Client) -> grpc.StatusCode:
+    """What a login gets within the deadline that gateways set."""
+    try:
+        client.login("alice", timeout=DEADLINE)
+    except grpc.RpcError as error:
+        return code_of(error)
+    return grpc.StatusCode.OK
+
+
+def warnings(process: Process) -> list[str]:
+    return [f"{line['message']} {line.get('cause')}" for line in process.records if line["level"] == "WARNING"]
+
+
+@pytest.mark.parametrize("how", ["suspend", "kill"])
+def test_away_and_back(held: Database, tmp_path: Path, how: str) -> None:
+    with (
+        Process("user_svc", env={"DB_DSN": held.go_dsn}, cwd=tmp_path) as process,
+        ready_client(process) as client,
+    ):
+        assert client.register("alice").code == 200
+        server = held.server
+        if how == "suspend":
+            server.suspend()
+        else:
+            server.kill()
+        try:
+            assert outcome(client) is grpc.StatusCode.UNAVAILABLE
+            client.wait_until_not_serving(SERVICE)
+            assert outcome(client) is grpc.StatusCode.UNAVAILABLE
+            assert not client.serves("readiness")
+            assert client.serves("liveness")
+            assert client.metric("serving_status", service=SERVICE) == 0
+        finally:
+            if how == "suspend":
+                server.resume()
+            else:
+                server.start()
+        client.wait_until_serving(SERVICE, timeout=BACK)
+        client.wait_until_serving("readiness", timeout=BACK)
+        assert outcome(client) is grpc.StatusCode.OK
+        assert client.metric("grpc_server_handled_total", grpc_code="UNAVAILABLE", grpc_method="Login") == 2
+        process.terminate()
+        assert process.wait() == 0
+
+
+def test_away_at_the_start(held: Database, tmp_path: Path) -> None:
+    held.server.kill()
+    env = {"DB_DSN": held.go_dsn}
+    with Process("user_svc", env=env, cwd=tmp_path) as process, Client(process) as client:
+        try:
+            assert "CR_CONN_HOST_ERROR" in process.wait_for("DB_DSN")["cause"]
+            assert client.serves("liveness")
+            assert not client.serves("readiness")
+            assert not client.serves(SERVICE)
+            assert outcome(client) is grpc.StatusCode.UNAVAILABLE
+        finally:
+            held.server.start()
+        client.wait_until_serving("readiness", timeout=BACK)
+        assert client.register("alice").code == 200
+        assert process.running
+
+
+def test_each_cause_is_said_once_and_no_secret_is(held: Database, tmp_path: Path) -> None:
+    user, wrong, right = f"u{free_port()}", "wr0ng-s3cret", "r1ght-s3cret"
+    held.execute(f"CREATE USER '{user}'@'%' IDENTIFIED BY 'other'")
+    env = {"DB_DSN": f"{user}@tcp(127.0.0.1:{held.server.port})/{held.name}", "DB_PASSWORD": right}
+    with Process("user_svc", env=env, cwd=tmp_path) as process, Client(process) as client:
+        wait_until(lambda: len(warnings(process)) == 1)
+        held.execute(f"ALTER USER '{user}'@'%' IDENTIFIED BY '{right}'")
+        wait_until(lambda: len(warnings(process)) == 2)
+        held.execute(f"GRANT ALL ON `{held.name}`.* TO '{user}'@'%'")
+        client.wait_until_serving("readiness", timeout=BACK)
+        first, second = warnings(process)
+        assert first.startswith("DB_DSN")
+        assert "ER_ACCESS_DENIED_ERROR" in first
+        assert second.startswith("DB_DSN")
+        assert "ER_DBACCESS_DENIED_ERROR" in second
+        for secret in (wrong, right, DB_PASSWORD):
+            assert secret not in process.output
+
+
+def test_a_full_pool_is_not_a_dead_database(held: Database, tmp_path: Path) -> None:
+    env = {"DB_DSN": held.go_dsn, "HASH_SLOTS": "2"}
+    with Process("user_svc", env=env, cwd=tmp_path) as process, ready_client(process) as client:
+        assert client.register("alice").code == 200
+        request = user_pb2.RegisterRequest(username="alice", password=PASSWORD)
+        with held.server.locked(held.name, "users"):
+            calls = [client.users.Register.future(request, timeout=DEADLINE) for _ in range(120)]
+            wait_until(lambda: client.metric("db_pool_connections", state="in_use") == 100)
+            codes = {code_of(call) for call in calls if call.exception() is not None}
+        assert codes == {grpc.StatusCode.UNAVAILABLE}
+        assert client.register("alice").code == 409
+        assert warnings(process) == []
+        causes = {record.get("cause") for record in process.records if record.get("code") == "UNAVAILABLE"}
+        assert "POOL_EXHAUSTED" in causes
+
+
+def test_sqlite_that_cannot_be_written_is_no_reason_to_end(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with Process("user_svc", env={"DATA_DIR": "file"}, cwd=tmp_path) as process, Client(process) as client:
+        assert process.wait_for("DATA_DIR")["level"] == "WARNING"
+        assert not client.serves("readiness")
+        (tmp_path / "file").unlink()
+        client.wait_until_serving("readiness", timeout=BACK)
