@@ -9,7 +9,7 @@ make_image() {
   trap "rm -rf '$work'" EXIT # now: $work is gone when the trap runs
   cp "$here/images/$name"/* "$work"
   nice -n 19 "$here/images/$name/rootfs.sh" "$work/rootfs.tar"
-  builder build --quiet --pull-never --isolation chroot --force-rm --tag "$tag" --file "$work/Containerfile" "$work"
+  builder build --quiet --pull-never --isolation chroot --no-cache --force-rm --tag "$tag" --file "$work/Containerfile" "$work"
   builder push --quiet "$tag" "docker-archive:$work/image.tar:$tag"
   builder rmi --force "$tag"
   mv "$work/image.tar" "$to"

@@ -22,6 +22,10 @@ flags_of() {
         printf -- '-X %s.k8sVersionMajor=1 -X %s.k8sVersionMinor=%s ' "$package" "$package" "$helm_minor"
       done
       ;;
+    skaffold)
+      printf -- '-X github.com/GoogleContainerTools/skaffold/v2/pkg/skaffold/version.version=%s ' \
+        "$(awk '$1 == "github.com/GoogleContainerTools/skaffold/v2" { print $2 }' "$here/tools/skaffold/go.mod")"
+      ;;
   esac
 }
 

@@ -1,7 +1,10 @@
-.PHONY: cluster cluster-down
+.PHONY: cluster cluster-down cluster-docker
 
 cluster: ## make a one-node Kubernetes on this machine and print the line that selects it
 	@k8s-tests/cluster/up.sh
 
 cluster-down: ## take that cluster down
 	@k8s-tests/cluster/down.sh
+
+cluster-docker: ## give that cluster a Docker daemon and a registry, for skaffold
+	@k8s-tests/cluster/docker.sh

@@ -19,13 +19,15 @@ kill_ours() {
   local pid
   for pid; do ! is_ours "$pid" || kill -KILL "$pid" 2>/dev/null || true; done
 }
-shims() { pgrep --full -- "containerd-shim.* -address $run/containerd.sock" || true; }
+shims() { pgrep --full -- "containerd-shim.* -address $run/" || true; }
 members() { [ ! -e "/run/netns/$netns" ] || ip netns pids "$netns"; }
 gone() { [ -z "$(members)$(shims)" ]; }
 mounts() { awk -v folder="$run/" 'index($5, folder) == 1 { print $5 }' /proc/self/mountinfo | sort --reverse; }
 
-# The kubelet first, or it would start again what is killed next.
-for name in kubelet containerd; do [ ! -e "$run/pid/$name" ] || kill_ours "$(cat "$run/pid/$name")"; done
+# First what would start again what is killed next.
+for file in "$run"/pid/{kubelet,containerd,dockerd} "$run/docker/exec/containerd/containerd.pid"; do
+  [ ! -e "$file" ] || kill_ours "$(cat "$file")"
+done
 for shim in $(shims); do
   # Its children are what the containers began with; the rest of a container dies with that.
   kill -KILL $(pgrep --parent "$shim") "$shim" 2>/dev/null || true

@@ -2,27 +2,12 @@
 # images.sh [TAG [TARGET]]: builds Dockerfile.user and Dockerfile.gateway as localhost/video-platform/{user-svc,gateway-svc}:TAG on the
 # stand-in for their base image, prints their sizes, and loads them into the cluster if it runs. TAG is the project's version unless given.
 source "$(dirname "$0")/settings.sh"
+source "$here/index-access.sh"
 
 [ "$(id -u)" = 0 ] || die "Needs root: images are built with chroot."
 repository=$(cd "$here/../.." && pwd)
 tag=${1:-$(sed -n 's/^version = "\(.*\)"/\1/p' "$repository/pyproject.toml")}
 target=${2:-}
-base=docker.io/library/python:3.13-slim
-
-# What this machine needs to reach its package index must not get into an image: it is mounted while the build runs, over a folder and a
-# file that the base image has, since a build leaves behind what it had to make for a mount.
-index_access() {
-  local bundle=/etc/ssl/certs/ca-certificates.crt
-  mkdir -p "$work/home/.config/pip"
-  {
-    echo '[global]'
-    if [ -e "$bundle" ]; then echo "cert = $bundle"; fi
-    { python3 -m pip config list 2>/dev/null || true; } |
-      sed -nE "s/^(global|:env:)\.(index-url|extra-index-url|trusted-host|proxy)='(.*)'$/\2 = \3/p"
-  } >"$work/home/.config/pip/pip.conf"
-  volumes=(--volume "$work/home:/root")
-  if [ -e "$bundle" ]; then volumes+=(--volume "$bundle:$bundle:ro"); fi
-}
 
 build() {
   builder build --pull-never --isolation chroot --layers --force-rm "${volumes[@]}" ${target:+--target "$target"} \
@@ -62,7 +47,10 @@ trap 'rm -rf "$work"' EXIT
 # What an interrupted build left.
 builder rm --all >/dev/null
 builder pull --quiet "docker-archive:$archive" >/dev/null
-index_access
+index_access "$work/home"
+# Over a folder and a file that the base image has: a build leaves behind what it has to make for a mount.
+volumes=(--volume "$work/home:/root")
+if [ -e "$bundle" ]; then volumes+=(--volume "$bundle:$bundle:ro"); fi
 for name in user gateway; do
   image=localhost/video-platform/$name-svc:$tag
   step "$image built" build "Dockerfile.$name" "$image"

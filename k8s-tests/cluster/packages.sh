@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the cluster runs on, each only when what it provides is not there already.
+# packages.sh [docker]: installs the Debian packages that the cluster runs on, each only when what it provides is not there already;
+# those of docker.sh as well when asked to.
 source "$(dirname "$0")/settings.sh"
 
 missing=()
@@ -15,7 +16,12 @@ need socat socat
 need ip iproute2
 need openssl openssl
 need curl curl
+need pgrep procps
 need /etc/ssl/certs/ca-certificates.crt ca-certificates
+if [ "${1:-}" = docker ]; then
+  need dockerd docker.io
+  need docker docker.io
+fi
 
 [ ${#missing[@]} -gt 0 ] || exit 0
 command -v apt-get >/dev/null || die "Needs ${missing[*]}, and no apt-get to install them with: the cluster is made for Debian 12 and its relatives."

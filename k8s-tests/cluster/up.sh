@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes a one-node Kubernetes in a network namespace of its own and prints the line that selects it.
 source "$(dirname "$0")/settings.sh"
+source "$here/services.sh"
 
 [ "$(id -u)" = 0 ] || die "Needs root: the cluster runs containerd and has a network namespace of its own."
 alone cluster
@@ -21,13 +22,6 @@ whole() {
 }
 
 print_selection() { echo "export KUBECONFIG=$run/kubeconfig PATH=$run/bin:\$PATH"; }
-
-# start NAME COMMAND...: in the cluster's network namespace, on after this script.
-start() { start_outside "$1" nsenter --net="/run/netns/$netns" "${@:2}"; }
-start_outside() {
-  setsid "${@:2}" >"$run/log/$1.log" 2>&1 </dev/null 9>&- &
-  echo $! >"$run/pid/$1"
-}
 
 configure() { sed "s#@run@#$run#g; s#@node_ip@#$node_ip#g" "$here/config/$1" >"$2"; }
 
@@ -104,9 +98,7 @@ start_control_plane() {
     --kubelet-client-certificate="$pki/kube-apiserver.crt" --kubelet-client-key="$pki/kube-apiserver.key" --kubelet-preferred-address-types=InternalIP \
     --service-account-issuer=https://kubernetes.default.svc --service-account-key-file="$pki/service-accounts.pub" \
     --service-account-signing-key-file="$pki/service-accounts.key"
-  # A UNIX socket is the one thing that both network namespaces share.
-  start api-inside socat "UNIX-LISTEN:$run/api.sock,fork" TCP:127.0.0.1:6443
-  start_outside api-outside socat "TCP-LISTEN:$port,bind=127.0.0.1,reuseaddr,fork" "UNIX-CONNECT:$run/api.sock"
+  bridge api "$port" 6443
   await "the API server is ready" 60 kubectl get --raw /readyz
   start kube-controller-manager "$run/bin/kube-controller-manager" --kubeconfig="$pki/kube-controller-manager.kubeconfig" --leader-elect=false \
     --use-service-account-credentials --service-account-private-key-file="$pki/service-accounts.key" --root-ca-file="$pki/ca.crt" \
@@ -143,12 +135,6 @@ load_images() {
   done
 }
 
-free_port() {
-  local port=6443
-  while ss -Hltn "sport = :$port" | grep -q .; do port=$((port + 1)); done
-  echo "$port"
-}
-
 "$here/packages.sh"
 paths=$("$here/binaries.sh" "${tools[@]}")
 mapfile -t folders <<<"$paths"
@@ -174,10 +160,10 @@ echo "${folders[*]}" >"$run/folders"
 [ -e /var/lib/kubelet ] || touch "$run/made-var-lib-kubelet"
 [ -e /run/netns ] || touch "$run/made-run-netns"
 echo "nameserver $node_ip" >"$run/resolv.conf"
-sysctl vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys kernel.keys.root_maxbytes >"$run/sysctl.conf"
+sysctl --ignore vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops kernel.keys.root_maxkeys kernel.keys.root_maxbytes >"$run/sysctl.conf"
 for file in containerd.toml kubelet.yaml Corefile; do configure $file "$run/$file"; done
 configure pods.conflist "$run/cni/10-pods.conflist"
-port=$(free_port)
+port=$(free_port 6443)
 make_commands
 step "Network namespace" make_namespace
 step "Certificates" make_credentials
