@@ -1,7 +1,6 @@
 """What happens to etcd, or is done to the key by hand, is got over without help."""
 
 import logging
-import time
 from collections.abc import Callable
 
 import pytest
@@ -51,13 +50,13 @@ def survives(etcd: Etcd, outage: Outage, duration: float, ttl: int, caplog: pyte
     assert all("ETCD_ADDRESS" in warning and etcd.endpoint in warning for warning in warnings)
 
 
-@pytest.mark.parametrize("outage", [killed, wiped, hung], ids=lambda outage: outage.__name__)
-def test_an_outage_of_etcd(own_etcd: Etcd, outage: Outage, caplog: pytest.LogCaptureFixture) -> None:
-    survives(own_etcd, outage, 2, 1, caplog)
+@pytest.mark.parametrize("outage, duration", [(killed, 0), (wiped, 0), (hung, 2)], ids=["killed", "wiped", "hung"])
+def test_an_outage_of_etcd(own_etcd: Etcd, outage: Outage, duration: float, caplog: pytest.LogCaptureFixture) -> None:
+    survives(own_etcd, outage, duration, 1, caplog)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("outage, duration", [(killed, 65), (wiped, 65), (hung, 30)])
+@pytest.mark.parametrize("outage, duration", [(killed, 65), (wiped, 65), (hung, 30)], ids=["killed", "wiped", "hung"])
 def test_a_long_outage_of_etcd(
     own_etcd: Etcd, outage: Outage, duration: float, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -174,13 +173,3 @@ def test_another_etcd_behind_the_same_connection(own_etcd: Etcd) -> None:
             scene.back()
             watches = proxy.calls["Watch"]
             assert watches >= 4, "both have begun their watches anew"
-
-
-def test_nothing_happens(own_etcd: Etcd) -> None:
-    with Scene(own_etcd) as scene:
-        began = time.monotonic()
-        found = scene.found
-        wait_until(lambda: time.monotonic() - began > 2.5)
-        assert scene.found == found
-        assert scene.held == [True]
-        assert scene.reasons == ["start"]

@@ -11,7 +11,7 @@ import pytest
 from tests.parts.etcd import Etcd
 from tests.parts.wait import wait_until
 
-TTL = 2
+TTL = 1
 BUSY = 0.15
 """Of one core. A thread that spins takes all of it; this code takes 0.01."""
 
@@ -45,7 +45,9 @@ def test_it_is_idle_for_long(own_etcd: Etcd, idle: psutil.Process) -> None:
 
 
 def stays_idle(etcd: Etcd, process: psutil.Process, duration: float) -> None:
-    shares = {"while all is well": busy(process, duration)}
+    found = etcd.keys()
+    shares = {"while all is well": busy(process, TTL + duration)}
+    assert etcd.keys() == found, "and kept its lease without writing anything"
     etcd.suspend()
     shares["while etcd hangs"] = busy(process, duration)
     etcd.resume()

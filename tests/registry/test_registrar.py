@@ -62,8 +62,8 @@ def test_starting_while_etcd_is_away(register: Register) -> None:
 
 def test_starting_while_etcd_hangs(register: Register, own_etcd: Etcd) -> None:
     own_etcd.suspend()
-    registrar = register(own_etcd.endpoint, INSTANCE)
-    stays(lambda: not registrar.held, 1.5)
+    registrar = register(own_etcd.endpoint, INSTANCE, timeout=0.5)
+    stays(lambda: not registrar.held, 0.8)
     own_etcd.resume()
     wait_until(lambda: registrar.held, RECOVERY)
     wait_until(lambda: own_etcd.leases() == {own_etcd.keys()[KEY].lease}, RECOVERY)
@@ -98,12 +98,12 @@ def test_stopping_while_etcd_hangs_returns_in_time(register: Register, own_etcd:
 
 
 def test_stopping_revokes_as_soon_as_etcd_answers_again(register: Register, own_etcd: Etcd) -> None:
-    registrar = register(own_etcd.endpoint, INSTANCE)
+    registrar = register(own_etcd.endpoint, INSTANCE, timeout=0.5)
     wait_until(lambda: registrar.held)
     own_etcd.suspend()
     stopping = threading.Thread(target=registrar.stop, args=(20,))
     stopping.start()
-    stays(lambda: not registrar.held, 1.5)  # long enough for a first try to fail
+    stays(lambda: not registrar.held, 0.8)  # long enough for a first try to fail
     own_etcd.resume()
     wait_until(lambda: not own_etcd.keys() and not own_etcd.leases(), RECOVERY)
     stopping.join()
@@ -164,15 +164,14 @@ def test_the_key_of_a_process_that_was_killed_is_taken_over(register: Register, 
 def test_two_registrars_with_one_address_make_peace(
     register: Register, own_etcd: Etcd, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rivals = []
-    for _ in range(2):
-        rivals.append(register(own_etcd.endpoint, INSTANCE))
-        wait_until(lambda: rivals[-1].held)
+    rivals = [register(own_etcd.endpoint, INSTANCE)]
+    wait_until(lambda: rivals[0].held)
+    rivals.append(register(own_etcd.endpoint, INSTANCE))
     (warning,) = wait_until(lambda: [r for r in caplog.records if r.levelno == logging.WARNING])
     assert "held by another live lease" in warning.getMessage()
     wait_until(lambda: sum(rival.held for rival in rivals) == 1)
     found = own_etcd.keys()[KEY]
-    stays(lambda: own_etcd.keys()[KEY] == found and sum(rival.held for rival in rivals) == 1, 1.5)
+    stays(lambda: own_etcd.keys()[KEY] == found and sum(rival.held for rival in rivals) == 1, 1.0)
     holder, other = sorted(rivals, key=lambda rival: not rival.held)
     holder.stop()
     wait_until(lambda: other.held, RECOVERY, what="the other one to take the free key")

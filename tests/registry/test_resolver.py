@@ -100,39 +100,39 @@ def test_other_services_and_prefixes_do_not_count(etcd: Etcd, prefix: str) -> No
 
 def test_one_that_vanished_lingers(etcd: Etcd, prefix: str) -> None:
     put(etcd, prefix, A, B)
-    with following(etcd.endpoint, prefix, linger=1.5) as seen:
+    with following(etcd.endpoint, prefix, linger=1.0) as seen:
         delete(etcd, prefix, B)
-        stays(lambda: seen.shown == (A, B), 1.0)
+        stays(lambda: seen.shown == (A, B), 0.6)
         wait_until(lambda: seen.shown == (A,), RECOVERY)
         assert [snapshot.instances for snapshot in seen.told] == [(A, B), (A,)]
 
 
 def test_one_that_returns_in_time_never_left(etcd: Etcd, prefix: str) -> None:
     put(etcd, prefix, A, B)
-    with following(etcd.endpoint, prefix, linger=1.0, relist=0.2) as seen:
+    with following(etcd.endpoint, prefix, linger=0.6, relist=0.1) as seen:
         delete(etcd, prefix, B)
         wait_until(lambda: seen.snapshot.confirmed_at > seen.told[0].confirmed_at)
         put(etcd, prefix, B)
-        stays(lambda: seen.shown == (A, B), 1.5)
+        stays(lambda: seen.shown == (A, B), 0.9)
         assert len(seen.told) == 1
 
 
 def test_the_last_ones_are_kept_until_there_are_others(etcd: Etcd, prefix: str) -> None:
     put(etcd, prefix, A, B)
-    with following(etcd.endpoint, prefix, linger=0.1, relist=0.2) as seen:
+    with following(etcd.endpoint, prefix, linger=0.1, relist=0.1) as seen:
         delete(etcd, prefix, A, B)
-        stays(lambda: seen.shown == (A, B), 0.8)
+        stays(lambda: seen.shown == (A, B), 0.5)
         put(etcd, prefix, C)
         wait_until(lambda: seen.shown == (C,), RECOVERY)
 
 
 def test_an_etcd_that_is_away_takes_nothing(own_etcd: Etcd, prefix: str) -> None:
     put(own_etcd, prefix, A, B)
-    with following(own_etcd.endpoint, prefix, linger=0.6, relist=60) as seen:
+    with following(own_etcd.endpoint, prefix, linger=0.4, relist=60) as seen:
         delete(own_etcd, prefix, B)
         wait_until(lambda: seen.snapshot.confirmed_at > seen.told[0].confirmed_at)
         own_etcd.kill()
-        stays(lambda: seen.shown == (A, B), 1.0)
+        stays(lambda: seen.shown == (A, B), 0.7)
         own_etcd.start()
         wait_until(lambda: seen.shown == (A,), RECOVERY)
 
@@ -213,9 +213,9 @@ def test_a_snapshot_ages_until_etcd_speaks(own_etcd: Etcd, prefix: str) -> None:
         wait_until(lambda: seen.snapshot.confirmed_at > first.confirmed_at)
         assert first.age > seen.snapshot.age
         own_etcd.suspend()
-        wait_until(lambda: seen.snapshot.age > 1.5)
+        wait_until(lambda: seen.snapshot.age > 1.0)
         own_etcd.resume()
-        wait_until(lambda: seen.snapshot.age < 1.0, RECOVERY)
+        wait_until(lambda: seen.snapshot.age < 0.9, RECOVERY)
         assert seen.told == [first], "a confirmation is no change"
 
 
