@@ -155,8 +155,9 @@ def test_draining(start_gateway: StartGateway, users: UsersStub, connect: Callab
     kept, idle = connect(gateway), connect(gateway)
     assert b"connection" not in kept.ask().lower()
     assert b"connection" not in idle.ask().lower()
+    nobody = {"username": "nobody", "password": "password123"}
     with ThreadPoolExecutor(1) as threads:
-        login = threads.submit(httpx.post, f"http://127.0.0.1:{gateway.port}/api/login", json=CREDENTIALS, timeout=10)
+        login = threads.submit(httpx.post, f"http://127.0.0.1:{gateway.port}/api/login", json=nobody, timeout=10)
         assert entered.wait(5)
         gateway.terminate()
         wait_until(lambda: admin(gateway, "/readyz").text == "draining\n", 5, what="the gateway to be not ready")

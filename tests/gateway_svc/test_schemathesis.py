@@ -18,7 +18,7 @@ EXAMPLES = 50
 
 def test_the_gateway_keeps_its_contract(gateway: Process, users: UsersStub, tmp_path: Path) -> None:
     token = jwt.encode({"user_id": 1, "username": "abc", "exp": int(time.time()) + 3600}, SECRET, "HS256")
-    calls = len(users.calls)
+    calls, lines = len(users.calls), len(gateway.records)
     command = [
         str(Path(sys.executable).with_name("schemathesis")),
         "run",
@@ -44,4 +44,4 @@ def test_the_gateway_keeps_its_contract(gateway: Process, users: UsersStub, tmp_
     assert tried, run.stdout
     assert int(tried[1]) == int(tried[2]) > 2 * EXAMPLES
     assert len(users.calls) - calls > EXAMPLES / 2  # a good part of it was accepted
-    assert not [record for record in gateway.records if record["level"] == "ERROR"]
+    assert not [record for record in gateway.records[lines:] if record["level"] == "ERROR"]

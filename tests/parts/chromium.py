@@ -2,11 +2,11 @@
 
 import base64
 import contextlib
-import fcntl
 import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -31,6 +31,15 @@ _FLAGS = [
     "--remote-debugging-pipe",
 ]
 
+# Chromium reads from 3 and writes to 4, where the originals may lie the other way round.
+_WIRE = """
+import fcntl, os, sys
+read, write = (fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3])
+os.dup2(read, 3)
+os.dup2(write, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
 
 class Chromium:
     """One page in a browser of its own, and what the page asked for and complained about.
@@ -48,22 +57,15 @@ class Chromium:
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._for_browser, self._write = os.pipe()
         self._read, self._from_browser = os.pipe()
-        # Chromium reads from 3 and writes to 4, so the originals must not lie there.
-        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 20) for end in (self._for_browser, self._from_browser)]
-
-        def wire() -> None:
-            os.dup2(ends[0], 3)
-            os.dup2(ends[1], 4)
-
+        ends = self._for_browser, self._from_browser
         self._process = subprocess.Popen(
-            [BINARY, *_FLAGS, f"--user-data-dir={self._profile.name}"],
-            preexec_fn=wire,
-            pass_fds=(3, 4),
+            [sys.executable, "-c", _WIRE, *map(str, ends), BINARY, *_FLAGS, f"--user-data-dir={self._profile.name}"],
+            pass_fds=ends,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        for end in (*ends, self._for_browser, self._from_browser):
+        for end in ends:
             os.close(end)
         self._reader = threading.Thread(target=self._receive, daemon=True)
         self._reader.start()
