@@ -1,11 +1,13 @@
 """The user service's settings."""
 
-import ipaddress
 import socket
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from registry import Instance
 from settings import AdminSettings, EtcdSettings, LogSettings
 from user_svc import dsn
 
@@ -29,7 +31,7 @@ class UserSettings(LogSettings, AdminSettings, EtcdSettings):
     listen_port: int = Field(default=8888, ge=0, le=65535)
     pod_ip: str | None = None
     advertise_address: str | None = Field(default=None, validate_default=True)
-    """What is registered, as host or host:port."""
+    """What is registered: an IP address, alone or with a port."""
 
     registry_ttl: int = Field(default=10, ge=1, le=3600)
     """Seconds that a lost instance stays registered."""
@@ -63,21 +65,20 @@ class UserSettings(LogSettings, AdminSettings, EtcdSettings):
     @classmethod
     def _can_be_dialled(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None:
-            host, port = _host_and_port(value)
+            address, port = _address_and_port(value)
             if info.field_name == "pod_ip" and port is not None:
-                raise ValueError("must be an IP address")
-            if _is_unspecified(host):
-                raise ValueError("must be an address that gateways can dial, not the unspecified one")
+                raise ValueError("must be an IP address alone")
+            Instance(join(str(address), port or 1))  # refuses what nobody can connect to
         return value
 
     @field_validator("advertise_address")
     @classmethod
     def _is_known(cls, value: str | None, info: ValidationInfo) -> str | None:
         needed = info.data.get("etcd_address") and not info.data.get("pod_ip")
-        if value is None and needed and _is_unspecified(info.data.get("listen_host", "")):
+        if value is None and needed and not _is_dialled(info.data.get("listen_host", "")):
             raise ValueError(
-                "ADVERTISE_ADDRESS is not set; with ETCD_ADDRESS it, POD_IP or a LISTEN_HOST that gateways can dial "
-                "says what to register"
+                "ADVERTISE_ADDRESS is not set; with ETCD_ADDRESS it, POD_IP or an IP address in LISTEN_HOST says what "
+                "to register"
             )
         return value
 
@@ -100,9 +101,9 @@ class UserSettings(LogSettings, AdminSettings, EtcdSettings):
         return self.advertise_address or self.pod_ip or socket.gethostname()
 
     def advertised(self, port: int) -> str:
-        """Return the `host:port` to register when the service listens on `port`; IPv6 hosts stand in brackets."""
-        host, explicit = _host_and_port(self.advertise_address or self.pod_ip or self.listen_host)
-        return join(host, explicit or port)
+        """Return the `ip:port` to register when the service listens on `port`; IPv6 addresses stand in brackets."""
+        address, explicit = _address_and_port(self.advertise_address or self.pod_ip or self.listen_host)
+        return join(str(address), explicit or port)
 
 
 def join(host: str, port: int) -> str:
@@ -110,29 +111,25 @@ def join(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _host_and_port(value: str) -> tuple[str, int | None]:
-    """Split `host`, `host:port`, an IPv6 address, or `[IPv6]:port`.
+def _address_and_port(value: str) -> tuple[IPv4Address | IPv6Address, int | None]:
+    """Split an IP address, `ipv4:port` or `[ipv6]:port`.
 
     Raises:
         ValueError: with a sentence, when it is none of these.
     """
-    if value.count(":") > 1 and not value.startswith("["):
-        host, colon, port = value, "", ""
-    elif value.startswith("["):
-        host, bracket, rest = value[1:].partition("]")
-        colon, port = rest[:1], rest[1:]
-        if not bracket or colon not in {"", ":"}:
-            raise ValueError("must be a host or host:port")
-    else:
-        host, colon, port = value.partition(":")
-    digits = port.isascii() and port.isdigit() and 0 < int(port) < 65536
-    if not host or any(char.isspace() or char == "/" for char in host) or bool(colon) != digits:
-        raise ValueError("must be a host or host:port")
-    return host, int(port) if colon else None
+    with suppress(ValueError):
+        return ip_address(value.removeprefix("[").removesuffix("]")), None
+    host, _, port = value.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    with suppress(ValueError):
+        address = ip_address(host[1:-1] if bracketed else host)
+        if bracketed == (address.version == 6) and port.isascii() and port.isdigit() and 0 < int(port) < 65536:
+            return address, int(port)
+    raise ValueError("must be an IP address, alone or with a port: gateways dial what is registered")
 
 
-def _is_unspecified(host: str) -> bool:
+def _is_dialled(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_unspecified
+        return not ip_address(host).is_unspecified
     except ValueError:
-        return not host
+        return False

@@ -184,7 +184,7 @@ def _timeout(name: str) -> Callable[[str], dict[str, Any]]:
 
 
 def _tls(tls: str = "", ssl_ca: str = "", ssl_cert: str = "", ssl_key: str = "") -> dict[str, Any]:
-    """Read the parameters of TLS: none unless asked for, as with Go's driver; a CA alone checks who signed, no names."""
+    """Read the parameters of TLS, which as in Go's driver must be asked for; a CA alone checks who signed, no names."""
     mode = tls.lower() or ("verify-ca" if ssl_ca else "skip-verify" if ssl_cert else "false")
     if mode in {"0", "false"}:
         return {"ssl_disabled": True}

@@ -67,8 +67,12 @@ class Health:
         self._draining = True
         self.refresh()
 
+    def end_watches(self) -> None:
+        """Let those who watch go; to be called when the server takes no more calls."""
+        self.servicer.end_watches()
+
     def stop(self) -> None:
-        """Stop watching."""
+        """Stop watching what the names depend on."""
         self._stopped.set()
         self._thread.join()
         self._threads.shutdown(wait=False)
@@ -89,14 +93,26 @@ class Health:
 class _Servicer(health.HealthServicer):
     """The library's, on a class of our own, since its options are kept on the class's functions."""
 
+    _lock: threading.RLock
+    _send_response_callbacks: dict[str, set[Callable[[Any], None]]]
+
     def __init__(self, threads: ThreadPoolExecutor) -> None:
         super().__init__(experimental_non_blocking=True, experimental_thread_pool=threads)
         self._threads = threads
 
-    def _on_close_callback(self, *watcher: Any) -> Callable[[], None]:
+    def end_watches(self) -> None:
+        """End every Watch; a server that stops would wait for them until its grace is over."""
+        with self._lock:
+            watchers = [send for sends in self._send_response_callbacks.values() for send in sends]
+        for send in watchers:
+            send(None)
+
+    def _on_close_callback(self, send: Callable[[Any], None], service: str) -> Callable[[], None]:
         # The server's only event thread runs this when a watcher leaves. The library would have it wait for a lock
         # that is held while a status is sent, and sending waits for the event thread.
-        forget: Callable[[], None] = super()._on_close_callback(*watcher)  # type: ignore[misc]
+        def forget() -> None:
+            with self._lock:
+                self._send_response_callbacks[service].discard(send)
 
         def callback() -> None:
             with suppress(RuntimeError):  # the threads are shut down: there is nothing left to forget

@@ -109,7 +109,9 @@ class Server:
         if self._registrar is not None:
             self._registrar.stop(timeout=max(self._settings.drain_delay, _DEREGISTRATION))
         time.sleep(max(0.0, began + self._settings.drain_delay - time.monotonic()))
-        self._grpc.stop(self._settings.grace).wait()
+        ended = self._grpc.stop(self._settings.grace)
+        self._health.end_watches()
+        ended.wait()
         self._health.stop()
         self._hasher.close()
         self._monitor.stop(timeout=1.0)

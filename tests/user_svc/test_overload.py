@@ -1,0 +1,59 @@
+"""More passwords than can be hashed."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from protos.user.v1 import user_pb2
+from tests.parts.process import Process
+from tests.parts.wait import wait_until
+from tests.user_svc.client import PASSWORD, Client, code_of, ready_client
+
+FLOOD = 300
+
+
+def flood(client: Client, count: int, deadline: float) -> list[Any]:
+    request = user_pb2.LoginRequest(username="nobody", password=PASSWORD)
+    return [client.users.Login.future(request, timeout=deadline) for _ in range(count)]
+
+
+def retry_after(error: Any) -> int:
+    return int(dict(error.trailing_metadata())["retry-after"])
+
+
+def test_a_flood_is_refused_and_everything_else_goes_on(tmp_path: Path) -> None:
+    env = {"HASH_SLOTS": "1"}
+    with Process("user_svc", env=env, cwd=tmp_path) as process, ready_client(process) as client:
+        assert client.register("alice").code == 200
+        calls = flood(client, FLOOD, deadline=3.0)
+        with Client(process) as other:
+            wait_until(lambda: other.metric("password_hash_queue_depth") > 0)
+            assert other.register("alice", timeout=1).code == 409
+            assert other.register("al", timeout=1).code == 400
+            assert other.serves("liveness")
+            assert other.serves("readiness")
+            assert other.metric("password_hash_queue_depth") > 0, "the flood was over before anything could be seen"
+        codes = Counter(code_of(call) for call in calls if call.exception() or True)
+        assert codes[grpc.StatusCode.OK] > 1
+        assert codes[grpc.StatusCode.RESOURCE_EXHAUSTED] > 1
+        assert codes.keys() == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+        refused = [error for call in calls if (error := call.exception()) is not None]
+        assert all(1 <= retry_after(error) <= 60 for error in refused)
+        assert client.metric("password_hash_rejected_total") == len(refused)
+        wait_until(lambda: client.metric("password_hash_queue_depth") == 0)
+        assert client.login("alice").code == 200
+
+
+def test_callers_that_have_gone_cost_no_hash(tmp_path: Path) -> None:
+    env = {"HASH_SLOTS": "1", "BCRYPT_COST": "12"}
+    with Process("user_svc", env=env, cwd=tmp_path) as process, ready_client(process) as client:
+        calls = flood(client, 12, deadline=30)
+        wait_until(lambda: client.metric("password_hash_queue_depth") >= 10)
+        for call in calls:
+            call.cancel()
+        wait_until(lambda: client.metric("password_hash_queue_depth") == 0)
+        assert client.login("nobody").code == 401
+        assert client.metric("password_hash_seconds_count") < 6
+        assert client.metric("grpc_server_handled_total", grpc_method="Login", grpc_code="CANCELLED") >= 6
