@@ -159,7 +159,7 @@ def _file_lock(source: Source) -> Iterator[None]:
 @contextmanager
 def _named_lock(engine: Engine) -> Iterator[None]:
     """Hold GET_LOCK, whose names are those of the whole server, on a connection of its own."""
-    name = "CONCAT('user_svc migrate ', MD5(DATABASE()))"
+    name = "CONCAT('user_svc migrate ', LEFT(SHA2(DATABASE(), 256), 32))"
     with engine.connect() as connection:
         if connection.scalar(text(f"SELECT GET_LOCK({name}, :wait)"), {"wait": MIGRATION_TIMEOUT / 2}) != 1:
             raise TimeoutError("another process is changing the schema")
