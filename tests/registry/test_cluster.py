@@ -2,6 +2,7 @@
 
 import pytest
 
+from registry import EtcdConfig, Resolver
 from tests.parts.etcd import EtcdCluster
 from tests.parts.wait import wait_until
 from tests.registry.scene import RECOVERY, Scene
@@ -23,3 +24,22 @@ def test_one_member_is_lost(hang: bool) -> None:
             assert scene.found.lease == lease
             assert scene.held == [True] + [False, True] * 3, "it is only the deleted key that was noticed"
             assert len(scene.reasons) == 4
+
+
+@pytest.mark.soak
+def test_two_members_are_lost_and_come_back(caplog: pytest.LogCaptureFixture) -> None:
+    with EtcdCluster() as cluster:
+        survivor, *others = cluster.members
+        with Scene(survivor) as scene:
+            watching = Resolver(EtcdConfig((survivor.endpoint,)), "user", relist=600)
+            watching.start()
+            wait_until(lambda: watching.snapshot)
+            caplog.clear()
+            for member in others:
+                member.kill()
+            scene.away()
+            wait_until(lambda: caplog.text.count("resolver: etcd cannot be reached") == 2, what="the watch to end, too")
+            for member in others:
+                member.start(wait=False)
+            scene.back(timeout=20)
+            watching.stop()

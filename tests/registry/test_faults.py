@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from registry import Instance, key
+from registry import EtcdConfig, Instance, Resolver, key
 from tests.parts.etcd import Etcd
 from tests.parts.etcd_proxy import EtcdProxy
 from tests.parts.wait import wait_until
+from tests.registry.conftest import Register
 from tests.registry.scene import RECOVERY, Scene
 
 Outage = Callable[[Scene, float], None]
@@ -61,6 +62,16 @@ def test_a_long_outage_of_etcd(
     own_etcd: Etcd, outage: Outage, duration: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     survives(own_etcd, outage, duration, 10, caplog)
+
+
+@pytest.mark.soak
+def test_an_etcd_that_hangs_is_noticed_without_a_call(own_etcd: Etcd, caplog: pytest.LogCaptureFixture) -> None:
+    resolver = Resolver(EtcdConfig((own_etcd.endpoint,)), "user", relist=600)
+    resolver.start()
+    wait_until(lambda: resolver.snapshot)
+    own_etcd.suspend()
+    wait_until(lambda: "ETCD_ADDRESS" in caplog.text, 12)
+    resolver.stop(timeout=0)
 
 
 def delete_key(scene: Scene) -> None:
@@ -152,6 +163,16 @@ def test_a_compaction_before_the_watch_stands(own_etcd: Etcd) -> None:
         own_etcd.compact()
         proxy.release()
         scene.back()
+
+
+def test_a_watch_that_is_never_answered(own_etcd: Etcd, register: Register) -> None:
+    with EtcdProxy(own_etcd.endpoint) as proxy:
+        proxy.hold_requests("Watch")
+        registrar = register(proxy.endpoint, Instance("10.0.0.1:8888"), timeout=0.3)
+        wait_until(lambda: proxy.calls["Watch"] >= 2, what="another attempt")
+        proxy.release()
+        wait_until(lambda: registrar.held)
+        registrar.stop()
 
 
 def test_a_watch_that_has_gone_silent(own_etcd: Etcd) -> None:

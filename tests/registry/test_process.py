@@ -1,5 +1,6 @@
 """A process of its own, as a service is one."""
 
+import os
 import subprocess
 import sys
 import time
@@ -18,7 +19,10 @@ BUSY = 0.15
 
 @pytest.fixture
 def idle(own_etcd: Etcd) -> Iterator[psutil.Process]:
-    process = subprocess.Popen([sys.executable, "-m", "tests.registry.idle", own_etcd.endpoint, str(TTL)])
+    proxies = {"http_proxy": "http://127.0.0.1:1", "no_proxy": ""}  # for the way out, not for etcd
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.registry.idle", own_etcd.endpoint, str(TTL)], env=os.environ | proxies
+    )
     try:
         wait_until(own_etcd.keys)
         yield psutil.Process(process.pid)

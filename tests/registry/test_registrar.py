@@ -1,11 +1,13 @@
 """What a registrar does apart from getting over faults: how it begins, ends, and meets others."""
 
+import itertools
 import logging
 import threading
 
 import pytest
 
 from registry import EtcdConfig, Instance, Registrar, key
+from registry.etcd import Client, Entry
 from registry.instance import DEFAULT_PREFIX
 from tests.parts.etcd import Etcd
 from tests.parts.etcd_proxy import EtcdProxy
@@ -198,6 +200,23 @@ def test_held_is_false_while_the_key_is_not_ours(own_etcd: Etcd) -> None:
         assert scene.held == [True, False]
         proxy.release()
         scene.back()
+
+
+def test_what_nobody_has_foreseen_is_got_over(
+    own_etcd: Etcd, register: Register, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = itertools.count()
+
+    class Unreliable(Client):
+        def get(self, key: str) -> tuple[Entry | None, int]:
+            if next(attempts) < 3:
+                raise RuntimeError("unforeseen")
+            return super().get(key)
+
+    monkeypatch.setattr("registry.supervisor.Client", Unreliable)
+    registrar = register(own_etcd.endpoint, INSTANCE)
+    wait_until(lambda: registrar.held, RECOVERY)
+    assert [record.levelname for record in caplog.records if record.exc_info] == ["ERROR"]
 
 
 def test_a_hook_that_fails_harms_nothing(register: Register, own_etcd: Etcd, caplog: pytest.LogCaptureFixture) -> None:
