@@ -62,6 +62,7 @@ def test_away_and_back(held: Database, tmp_path: Path, how: str) -> None:
             assert outcome(client) is grpc.StatusCode.UNAVAILABLE
             client.wait_until_not_serving(SERVICE)
             assert outcome(client) is grpc.StatusCode.UNAVAILABLE
+            wait_until(lambda: process.records[-1].get("cause") == "NOT_ANSWERING")
             assert not client.serves("readiness")
             assert client.serves("liveness")
             assert client.metric("serving_status", service=SERVICE) == 0

@@ -1,0 +1,111 @@
+"""What surrounds a call: its status, its log line, and who is not worth working for."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import pytest
+
+from protos.user.v1 import user_pb2
+from telemetry import trace
+from tests.parts.wait import wait_until
+from tests.user_svc.client import code_of
+from user_svc.calls import CallInterceptor
+from user_svc.database import DatabaseUnavailableError
+from user_svc.passwords import OverloadedError
+
+SERVICE = "test.Service"
+CANARY = "c4n4ry"
+
+Handler = Callable[[Any, grpc.ServicerContext], Any]
+
+
+@contextmanager
+def serving(handler: Handler, on_unavailable: Callable[[], None] = lambda: None, threads: int = 4) -> Iterator[Any]:
+    """Lend /test.Service/Call with the interceptor around `handler`."""
+    server = grpc.server(ThreadPoolExecutor(threads), interceptors=[CallInterceptor(SERVICE, on_unavailable)])
+    method: Any = grpc.unary_unary_rpc_method_handler(
+        handler, response_serializer=user_pb2.LoginResponse.SerializeToString
+    )
+    server.add_registered_method_handlers(SERVICE, {"Call": method})
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield channel.unary_unary(f"/{SERVICE}/Call")
+    finally:
+        server.stop(0).wait(10)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (DatabaseUnavailableError("CR_SERVER_LOST"), grpc.StatusCode.UNAVAILABLE),
+        (OverloadedError(7), grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (TimeoutError(CANARY), grpc.StatusCode.DEADLINE_EXCEEDED),
+        (CancelledError(CANARY), grpc.StatusCode.CANCELLED),
+        (RuntimeError(CANARY), grpc.StatusCode.INTERNAL),
+    ],
+)
+def test_what_fails_is_a_status_that_tells_no_secrets(
+    caplog: pytest.LogCaptureFixture, error: Exception, status: grpc.StatusCode
+) -> None:
+    asked = threading.Event()
+
+    def fail(_request: object, _context: object) -> None:
+        raise error
+
+    with caplog.at_level(logging.INFO), serving(fail, asked.set) as call, pytest.raises(grpc.RpcError) as failed:
+        call(b"", timeout=10)
+    assert code_of(failed.value) is status
+    assert CANARY not in str(failed.value) + caplog.text
+    assert asked.is_set() == (status is grpc.StatusCode.UNAVAILABLE)
+    ended: Any = failed.value
+    trailing = dict(ended.trailing_metadata())
+    assert trailing.get("retry-after") == ("7" if status is grpc.StatusCode.RESOURCE_EXHAUSTED else None)
+    (record,) = (record for record in caplog.records if record.name == "user_svc.calls")
+    assert (record.__dict__["method"], record.__dict__["code"]) == ("Call", status.name)
+    assert (record.levelno == logging.ERROR) == (status is grpc.StatusCode.INTERNAL)
+    if status is grpc.StatusCode.INTERNAL:
+        assert record.__dict__["cause"] == "RuntimeError"
+        assert "test_calls.py" in record.__dict__["at"]
+
+
+def test_the_trace_id_is_there_for_the_call_alone() -> None:
+    seen = []
+
+    def look(_request: object, _context: object) -> user_pb2.LoginResponse:
+        seen.append(trace.current.get())
+        return user_pb2.LoginResponse()
+
+    with serving(look, threads=1) as call:
+        call(b"", timeout=10, metadata=[("x-trace-id", "one")])
+        call(b"", timeout=10, metadata=[("x-trace-id", "two"), ("x-bin", b"\xff")])
+        call(b"", timeout=10)
+    assert seen[:2] == ["one", "two"]
+    assert len(seen[2]) == 32
+
+
+def test_a_call_whose_caller_has_gone_is_not_begun() -> None:
+    free = threading.Event()
+    begun = []
+
+    def wait(request: bytes, _context: object) -> user_pb2.LoginResponse:
+        begun.append(request)
+        free.wait(20)
+        return user_pb2.LoginResponse()
+
+    with serving(wait, threads=1) as call:
+        first = call.future(b"first", timeout=20)
+        wait_until(lambda: begun)
+        gone = call.future(b"gone", timeout=20)
+        last = call.future(b"last", timeout=20)
+        gone.cancel()
+        free.set()
+        first.result()
+        last.result()
+    assert begun == [b"first", b"last"]
