@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway_svc import app, metrics
 from gateway_svc.config import GatewaySettings
@@ -22,6 +23,12 @@ from gateway_svc.tokens import Tokens
 from gateway_svc.users_client import UsersClient, target_of
 from registry import EtcdConfig, Resolver, Snapshot
 from telemetry.admin import AdminServer
+
+KEEP_ALIVE = 75
+"""Seconds that an idle connection is kept. Load balancers keep theirs for less (60 s is usual), so that it is they who
+close it, and no request is sent into a connection that is about to end."""
+MAX_HEAD = 64 * 1024
+"""Bytes of a request's line and headers, give or take what arrives at once."""
 
 logger = logging.getLogger("gateway_svc")
 
@@ -86,7 +93,7 @@ class Server:
         application = await app.build(Handlers(self._users, tokens), self._health, body_timeout=settings.body_timeout)
         config = uvicorn.Config(
             application,
-            http="httptools",
+            http=_Protocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -94,6 +101,7 @@ class Server:
             access_log=False,
             proxy_headers=False,
             server_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=math.ceil(settings.grace),
         )
         return _Http(config)
@@ -132,6 +140,29 @@ class Server:
                 target_of(snapshot.addresses),
                 lambda: metrics.endpoints_in_use(time.monotonic() - snapshot.confirmed_at),
             )
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP, with a bound on the head of a request, which httptools has not."""
+
+    _head = -1
+    """Bytes of the head so far, negative outside one."""
+
+    def on_message_begin(self) -> None:
+        self._head = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head = -1
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        if self._head >= 0:
+            self._head += len(data)
+            if self._head > MAX_HEAD:
+                self.send_400_response("Request head too large.")
+                return
+        super().data_received(data)
 
 
 class _Http(uvicorn.Server):

@@ -60,6 +60,7 @@ _OPTIONS: list[tuple[str, str | int]] = [
     ("grpc.min_reconnect_backoff_ms", 1000),  # also how long a connection attempt may take
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.max_receive_message_length", 64 * 1024),
+    ("grpc.enable_http_proxy", 0),  # instances are dialled by address, whatever the environment says of proxies
 ]
 
 R = TypeVar("R")
@@ -205,8 +206,11 @@ async def _cancel_on_hang_up(receive: Receive, call: grpc.aio.Call) -> None:
 def _problem_of(code: grpc.StatusCode) -> Problem:
     match code:
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
-            return problems.unavailable()
+            problem = problems.unavailable()
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return problems.busy()
-    logger.error("the user service failed", extra={"code": code.name})
-    return problems.internal_error()
+            problem = problems.busy()
+        case _:
+            problem = problems.internal_error()
+    level = logging.ERROR if problem.status == 500 else logging.WARNING
+    logger.log(level, "the user service did not answer", extra={"code": code.name})
+    return problem

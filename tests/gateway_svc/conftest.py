@@ -40,6 +40,7 @@ def gateway(users: UsersStub, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "JWT_PREVIOUS_SECRETS": PREVIOUS,
         "USER_SERVICE_TARGET": users.target,
         "BODY_TIMEOUT": "0.5",
+        "http_proxy": "http://127.0.0.1:1",  # which must not come between the gateway and its instances
     }
     with Process("gateway_svc", env=env, cwd=tmp_path_factory.mktemp("gateway")) as process:
         wait_until_ready(process)

@@ -246,6 +246,29 @@ def test_odd_request_lines(gateway: Process, request_line: bytes) -> None:
     assert b"c4naryzq" not in answer
 
 
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [
+        (b"GET /", b"x" * 65_536),
+        (b"GET /ping HTTP/1.1\r\nHost: x\r\nX-A: ", b"x" * 65_536),
+        (b"GET /ping HTTP/1.1\r\nHost: x\r\n", b"X-B: yyyyyyyyyy\r\n" * 4096),
+    ],
+)
+def test_a_head_without_end(gateway: Process, start: bytes, more: bytes) -> None:
+    """It is refused long before the sixteen mebibytes that are offered here."""
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as connection:
+        connection.sendall(start)
+        with pytest.raises(ConnectionError):  # noqa: PT012  # whichever piece it is that is not taken
+            for _ in range(256):
+                connection.sendall(more)
+            raise AssertionError("all of it was taken")
+
+
+def test_a_large_head_is_fine(client: httpx.Client) -> None:
+    for _ in range(3):
+        assert client.get("/ping", headers={f"X-{number}": "y" * 1000 for number in range(50)}).status_code == 200
+
+
 def test_a_query_string_changes_nothing(client: httpx.Client) -> None:
     answer = client.get("/ping?password=c4naryzq&x[]=%00&&=")
     assert (answer.status_code, answer.content) == (200, b'{"message":"pong"}')
