@@ -102,6 +102,7 @@ class Server:
                     "--innodb-buffer-pool-size=32M",
                     "--innodb-flush-log-at-trx-commit=2",
                     "--skip-log-bin",
+                    "--max-connections=500",
                     *self.options,
                 ],
                 stdin=subprocess.DEVNULL,

@@ -25,9 +25,12 @@ Handler = Callable[[Any, grpc.ServicerContext], Any]
 
 
 @contextmanager
-def serving(handler: Handler, on_unavailable: Callable[[], None] = lambda: None, threads: int = 4) -> Iterator[Any]:
-    """Lend /test.Service/Call with the interceptor around `handler`."""
-    server = grpc.server(ThreadPoolExecutor(threads), interceptors=[CallInterceptor(SERVICE, on_unavailable)])
+def serving(
+    handler: Handler, on_unavailable: Callable[[], None] = lambda: None, threads: int = 4
+) -> Iterator[tuple[Any, Any]]:
+    """Lend /test.Service/Call with the interceptor around `handler`, and the threads that serve it."""
+    pool = ThreadPoolExecutor(threads)
+    server = grpc.server(pool, interceptors=[CallInterceptor(SERVICE, on_unavailable)])
     method: Any = grpc.unary_unary_rpc_method_handler(
         handler, response_serializer=user_pb2.LoginResponse.SerializeToString
     )
@@ -36,7 +39,7 @@ def serving(handler: Handler, on_unavailable: Callable[[], None] = lambda: None,
     server.start()
     try:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield channel.unary_unary(f"/{SERVICE}/Call")
+            yield channel.unary_unary(f"/{SERVICE}/Call"), pool
     finally:
         server.stop(0).wait(10)
 
@@ -59,7 +62,7 @@ def test_what_fails_is_a_status_that_tells_no_secrets(
     def fail(_request: object, _context: object) -> None:
         raise error
 
-    with caplog.at_level(logging.INFO), serving(fail, asked.set) as call, pytest.raises(grpc.RpcError) as failed:
+    with caplog.at_level(logging.INFO), serving(fail, asked.set) as (call, _), pytest.raises(grpc.RpcError) as failed:
         call(b"", timeout=10)
     assert code_of(failed.value) is status
     assert CANARY not in str(failed.value) + caplog.text
@@ -82,7 +85,7 @@ def test_the_trace_id_is_there_for_the_call_alone() -> None:
         seen.append(trace.current.get())
         return user_pb2.LoginResponse()
 
-    with serving(look, threads=1) as call:
+    with serving(look, threads=1) as (call, _):
         call(b"", timeout=10, metadata=[("x-trace-id", "one")])
         call(b"", timeout=10, metadata=[("x-trace-id", "two"), ("x-bin", b"\xff")])
         call(b"", timeout=10)
@@ -99,12 +102,14 @@ def test_a_call_whose_caller_has_gone_is_not_begun() -> None:
         free.wait(20)
         return user_pb2.LoginResponse()
 
-    with serving(wait, threads=1) as call:
+    with serving(wait, threads=1) as (call, pool):
         first = call.future(b"first", timeout=20)
         wait_until(lambda: begun)
         gone = call.future(b"gone", timeout=20)
-        last = call.future(b"last", timeout=20)
+        wait_until(lambda: pool._work_queue.qsize() == 1)
         gone.cancel()
+        last = call.future(b"last", timeout=20)
+        wait_until(lambda: pool._work_queue.qsize() == 2)  # it came after the news that the other one has gone
         free.set()
         first.result()
         last.result()

@@ -6,13 +6,12 @@ from pathlib import Path
 import grpc
 import pytest
 
-from protos.user.v1 import user_pb2
 from tests.parts.etcd import free_port
 from tests.parts.mariadb import PASSWORD as DB_PASSWORD
 from tests.parts.mariadb import Database, Server, server_binary
 from tests.parts.process import Process
 from tests.parts.wait import wait_until
-from tests.user_svc.client import PASSWORD, SERVICE, Client, code_of, ready_client
+from tests.user_svc.client import SERVICE, Client, code_of, ready_client
 
 BACK = 5.0
 """Seconds after which the service must be itself again."""
@@ -113,22 +112,6 @@ def test_each_cause_is_said_once_and_no_secret_is(held: Database, tmp_path: Path
         assert "ER_DBACCESS_DENIED_ERROR" in second
         for secret in (wrong, right, DB_PASSWORD):
             assert secret not in process.output
-
-
-def test_a_full_pool_is_not_a_dead_database(held: Database, tmp_path: Path) -> None:
-    env = {"DB_DSN": held.go_dsn, "HASH_SLOTS": "2"}
-    with Process("user_svc", env=env, cwd=tmp_path) as process, ready_client(process) as client:
-        assert client.register("alice").code == 200
-        request = user_pb2.RegisterRequest(username="alice", password=PASSWORD)
-        with held.server.locked(held.name, "users"):
-            calls = [client.users.Register.future(request, timeout=DEADLINE) for _ in range(120)]
-            wait_until(lambda: client.metric("db_pool_connections", state="in_use") == 100)
-            codes = {code_of(call) for call in calls if call.exception() is not None}
-        assert codes == {grpc.StatusCode.UNAVAILABLE}
-        assert client.register("alice").code == 409
-        assert warnings(process) == []
-        causes = {record.get("cause") for record in process.records if record.get("code") == "UNAVAILABLE"}
-        assert "POOL_EXHAUSTED" in causes
 
 
 def test_sqlite_that_cannot_be_written_is_no_reason_to_end(tmp_path: Path) -> None:

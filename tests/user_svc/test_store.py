@@ -1,10 +1,12 @@
 """Users in SQLite and in MariaDB or MySQL."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from tests.parts.etcd import free_port
@@ -31,6 +33,10 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]
 @pytest.fixture
 def store(opened: Database) -> Store:
     return Store(opened)
+
+
+def pool_metric(state: str) -> float | None:
+    return REGISTRY.get_sample_value("db_pool_connections", {"state": state})
 
 
 def scalar(database: Database, statement: str) -> object:
@@ -93,13 +99,16 @@ def test_moments_are_utc(store: Store, opened: Database, monkeypatch: pytest.Mon
         assert scalar(opened, "SELECT ABS(TIMESTAMPDIFF(SECOND, NOW(), UTC_TIMESTAMP()))") == 0
 
 
-def test_the_pool_is_bounded(opened: Database) -> None:
-    connections = [opened.engine.connect() for _ in range(20)]
-    for connection in connections:
-        connection.close()
-    kept = opened.engine.pool.checkedin()  # type: ignore[attr-defined]
-    assert kept == 10
-    assert opened.engine.pool._max_overflow == 90  # type: ignore[attr-defined]
+def test_the_pool_is_bounded_and_a_full_one_is_no_dead_database(opened: Database, store: Store) -> None:
+    with ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(opened.engine.connect())
+        with pytest.raises(DatabaseUnavailableError, match="POOL_EXHAUSTED"):
+            store.find("alice")
+        opened.ping(schema.PROBE)
+        assert pool_metric("in_use") == 100
+    assert store.find("alice") is None
+    assert (pool_metric("in_use"), pool_metric("idle")) == (0, 10)
 
 
 def test_a_connection_that_died_in_the_pool_is_replaced(database: Scratch) -> None:
