@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from connexion.http_facts import METHODS
-from connexion.middleware.abstract import SpecMiddleware
+from connexion.middleware.abstract import ROUTING_CONTEXT, SpecMiddleware
 from connexion.spec import Specification
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,7 +29,6 @@ logger = logging.getLogger(__name__)
 
 _CLOSE = (b"connection", b"close")
 _HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
-_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class Edge(SpecMiddleware):
@@ -82,9 +81,7 @@ class Edge(SpecMiddleware):
             metrics.in_flight.dec()
             seconds = time.perf_counter() - began
             route = str(extensions.get(ROUTE, metrics.UNMATCHED))
-            method = scope["method"]
-            if route == metrics.UNMATCHED or method not in _METHODS:
-                method = metrics.OTHER
+            method = scope["method"] if ROUTING_CONTEXT in extensions else metrics.OTHER
             metrics.request_ended(method, route, status, seconds)
             access_log.info(
                 "request", extra={"method": method, "route": route, "code": status, "duration": round(seconds, 6)}

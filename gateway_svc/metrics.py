@@ -9,7 +9,7 @@ from telemetry.metrics import LATENCY_BUCKETS
 UNMATCHED = "unmatched"
 """The route of a request that matched none."""
 OTHER = "other"
-"""The method of a request that matched no operation."""
+"""The method of a request that no operation of the contract answered, whatever it was."""
 
 in_flight = Gauge("http_requests_in_flight", "Requests that are being answered.")
 

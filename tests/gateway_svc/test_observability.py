@@ -63,9 +63,8 @@ def test_requests_are_counted_by_route(own: tuple[Process, httpx.Client]) -> Non
         ("POST", "/api/login", "400"): 1,
         ("GET", "/api/profile", "401"): 1,
         ("other", "unmatched", "404"): 2,
-        ("DELETE", "/ping", "405"): 1,
-        ("other", "/ping", "405"): 1,
-        ("GET", "/docs", "200"): 2,
+        ("other", "/ping", "405"): 2,
+        ("other", "/docs", "200"): 2,
     }
 
 
