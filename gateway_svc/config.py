@@ -27,11 +27,11 @@ class GatewaySettings(LogSettings, AdminSettings, EtcdSettings):
     jwt_issuer: str = Field(default="video-platform", min_length=1, max_length=255)
     user_service_target: str | None = Field(default=None, validate_default=True)
     """Any gRPC target, such as `dns:///user-svc:8888`; the registry is not asked then."""
-    body_timeout: float = Field(default=10.0, gt=0, allow_inf_nan=False)
+    body_timeout: float = Field(default=10.0, gt=0, le=600)
     """How long a request's body may take to arrive."""
-    drain_delay: float = Field(default=2.0, ge=0, allow_inf_nan=False)
+    drain_delay: float = Field(default=2.0, ge=0, le=600)
     """How long to go on answering after SIGTERM, not ready, so that balancers turn away first."""
-    grace: float = Field(default=20.0, ge=0, allow_inf_nan=False)
+    grace: float = Field(default=20.0, ge=0, le=600)
     """How long requests in flight may take to finish after that."""
 
     @field_validator("user_service_target")

@@ -80,9 +80,9 @@ class Server:
         await _either(serving, at_once.wait())
         http.force_exit = True
         await _either(serving, asyncio.sleep(1))
-        await self._users.close()
         if resolver is not None:
             await asyncio.to_thread(resolver.stop)
+        await self._users.close()
         await asyncio.to_thread(self._admin.stop)
         beat.cancel()
         logger.info("stopped")

@@ -257,6 +257,15 @@ def test_success_is_never_a_problem(client: httpx.Client) -> None:
     assert client.get("/ping", headers=PROBLEM).headers["content-type"] == "application/json"
 
 
-def test_what_is_not_http_gets_the_servers_own_400(gateway: Process) -> None:
-    assert raw(gateway, b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n").startswith(b"HTTP/1.1 400 ")
-    assert raw(gateway, b"GET /ping HTTP/1.1\r\nContent-Length: x\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        b"POST /api/login HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n{    }",
+        b"POST /api/login HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /api/login HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n",
+    ],
+)
+def test_what_is_not_http_gets_the_servers_own_400(gateway: Process, request_: bytes) -> None:
+    assert raw(gateway, request_).startswith(b"HTTP/1.1 400 ")
