@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
 from settings.load import ServiceSettings
 
@@ -49,9 +49,18 @@ class EtcdSettings(ServiceSettings):
 
     etcd_address: Annotated[str, AfterValidator(_is_hosts_and_ports)] | None = None
     etcd_username: str | None = None
-    etcd_password: SecretStr | None = None
+    etcd_password: SecretStr | None = Field(default=None, validate_default=True)
     registry_service: str = Field(default="user", pattern=r"^[A-Za-z0-9._-]+$")
     registry_prefix: str = Field(default="kitex/registry-etcd", pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$")
+
+    @field_validator("etcd_password")
+    @classmethod
+    def _goes_with_username(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if "etcd_username" in info.data and (value is None) != (info.data["etcd_username"] is None):
+            raise ValueError(
+                "must be set when ETCD_USERNAME is" if value is None else "is set, but ETCD_USERNAME is not"
+            )
+        return value
 
     @property
     def etcd_endpoints(self) -> tuple[str, ...]:

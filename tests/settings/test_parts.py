@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from settings import EtcdSettings, hosts_and_ports
+from settings import EtcdSettings, InvalidSettingsError, hosts_and_ports, load
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +63,14 @@ def test_a_prefix_is_a_clean_path(monkeypatch: pytest.MonkeyPatch, prefix: str) 
     monkeypatch.setenv("REGISTRY_PREFIX", prefix)
     with pytest.raises(ValueError, match="registry_prefix"):
         EtcdSettings()
+
+
+@pytest.mark.parametrize("name", ["ETCD_USERNAME", "ETCD_PASSWORD"])
+def test_a_user_name_and_its_password_go_together(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "canary")
+    with pytest.raises(InvalidSettingsError, match=r"^ETCD_PASSWORD:? .*ETCD_USERNAME") as refused:
+        load(EtcdSettings)
+    assert "canary" not in str(refused.value)
+    monkeypatch.setenv("ETCD_USERNAME", "user")
+    monkeypatch.setenv("ETCD_PASSWORD", "canary")
+    assert load(EtcdSettings).etcd_username == "user"
