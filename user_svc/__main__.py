@@ -23,6 +23,7 @@ def main() -> int:
     command = parser.parse_args().command
     settings = load_or_exit(UserSettings)
     logs.configure("user_svc", level=settings.log_level, style=settings.log_format, instance=settings.instance)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it says what user_svc.schema says, and more often
     return _migrate(settings) if command == "migrate" else _serve(settings)
 
 

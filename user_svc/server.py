@@ -4,9 +4,9 @@ import logging
 import os
 import signal
 import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from types import FrameType
 
 import grpc
@@ -85,7 +85,8 @@ class Server:
         reflection.enable_server_reflection((service.NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         self._port = self._listen()
         self._admin = self._listen_admin()
-        self._stop = threading.Event()
+        self._signals: SimpleQueue[int] = SimpleQueue()  # may be fed from a signal handler, which an Event may not
+        self._stopping = False
 
     def run(self) -> int:
         """Serve until a signal comes, drain, and return the exit code. A second signal ends the process at once."""
@@ -97,7 +98,7 @@ class Server:
         self._monitor.start()
         self._register()
         self._health.start()
-        self._stop.wait()
+        self._signals.get()
         self._drain()
         logger.info("stopped")
         return 0
@@ -119,9 +120,10 @@ class Server:
         self._admin.stop()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._stop.is_set():
+        if self._stopping:
             os._exit(128 + number)
-        self._stop.set()
+        self._stopping = True
+        self._signals.put(number)
 
     def _register(self) -> None:
         settings = self._settings

@@ -138,6 +138,18 @@ def test_who_cannot_be_served_in_time_is_refused_without_waiting(hasher: Hasher,
         pass
 
 
+def test_a_free_core_is_never_refused(hasher: Hasher, jobs: Jobs) -> None:
+    hasher._seconds = 1000.0  # as after a measurement on a machine that stood still
+    with hasher.admission(1.0) as ticket:
+        assert not ticket.submit(lambda: hasher.check("password", None)).result(LONG)
+    assert hasher._seconds < 1000.0
+    hasher._seconds = 1000.0
+    jobs.submit(1.0)
+    jobs.submit(1.0)
+    with pytest.raises(OverloadedError), hasher.admission(1.0):
+        pass
+
+
 def test_a_place_that_was_not_used_is_free_again(hasher: Hasher) -> None:
     hasher._seconds = 1.0
     for _ in range(20):
