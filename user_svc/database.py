@@ -98,7 +98,7 @@ class Database:
 
         Raises:
             SQLAlchemyError, OSError: when the database fails.
-            TimeoutError: when another process holds the lock for more than a minute.
+            TimeoutError: when another process holds the lock for more than half a minute.
         """
         engine = _engine(self.source, timeout=MIGRATION_TIMEOUT, poolclass=NullPool)
         with _file_lock(self.source) if self.source.file else _named_lock(engine), engine.connect() as connection:
