@@ -60,15 +60,19 @@ def _adopt(connection: sa.Connection) -> None:
     columns = {str(column["name"]): dict(column) for column in sa.inspect(connection).get_columns("users")}
     if problems := [*_problems(columns, dialect)]:
         raise UnusableSchemaError("the table users cannot be used: " + "; ".join(problems))
-    if dialect != "sqlite" and not (collation := _collation(connection)).endswith("_ci"):
-        _ignore_case(connection, columns["username"], charset=collation.partition("_")[0])
+    charset, _, rest = ("", "", "ci") if dialect == "sqlite" else _collation(connection).partition("_")
+    tells_cases_apart = not rest.endswith("ci")
+    indexes = [*sa.inspect(connection).get_indexes("users"), *sa.inspect(connection).get_unique_constraints("users")]
+    is_indexed = any(index["column_names"] == ["username"] and index.get("unique", True) for index in indexes)
+    if tells_cases_apart or not is_indexed:
+        _refuse_names_that_clash(connection)
+    if tells_cases_apart:
+        _ignore_case(columns["username"], charset)
+    if not is_indexed:
+        op.create_index("uq_users_username", "users", ["username"], unique=True)
     for name in ("created_at", "updated_at", "deleted_at"):
         if name not in columns:
             op.add_column("users", sa.Column(name, _moment(dialect), nullable=True))
-    indexes = [*sa.inspect(connection).get_indexes("users"), *sa.inspect(connection).get_unique_constraints("users")]
-    if not any(index["column_names"] == ["username"] and index.get("unique", True) for index in indexes):
-        _refuse_names_that_clash(connection)
-        op.create_index("uq_users_username", "users", ["username"], unique=True)
 
 
 def _problems(columns: dict[str, dict[str, Any]], dialect: str) -> list[str]:
@@ -97,13 +101,10 @@ def _collation(connection: sa.Connection) -> str:
         "SELECT COLLATION_NAME FROM information_schema.COLUMNS "
         "WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = 'users' AND COLUMN_NAME = 'username'"
     )
-    return str(connection.scalar(query) or "binary")
+    return str(connection.scalar(query))
 
 
-def _ignore_case(connection: sa.Connection, column: dict[str, Any], *, charset: str) -> None:
-    if charset == "binary":
-        raise UnusableSchemaError("the table users cannot be used: username is binary, so it tells cases apart")
-    _refuse_names_that_clash(connection)
+def _ignore_case(column: dict[str, Any], charset: str) -> None:
     length = f"({column['type'].length})" if column["type"].length else ""
     kind = f"{type(column['type']).__name__}{length} CHARACTER SET {charset} COLLATE {charset}_general_ci"
     op.execute(f"ALTER TABLE users MODIFY username {kind} {'NULL' if column['nullable'] else 'NOT NULL'}")
