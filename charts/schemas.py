@@ -392,6 +392,9 @@ VALUES: dict[str, dict[str, Schema]] = {
         **STATEFUL,
         **SPREAD,
         "replicaCount": one_of(1, 3),
+        "auth": closed(
+            {"image": shared("image"), "intervalSeconds": integer(1, 7, 600), "resources": shared("resources")}
+        ),
         "initialClusterState": one_of("new", "existing"),
         "quotaBackendBytes": integer(16 * 2**20, 4 * 2**30),
         "autoCompaction": closed(

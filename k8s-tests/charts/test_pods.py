@@ -195,3 +195,14 @@ def test_no_image_of_ours_can_be_pulled_from_a_name_that_others_could_take() -> 
         if not re.match(r"docker\.io/library/|gcr\.io/etcd-development/", container["image"])
     }
     assert ours == {"localhost/video-platform/user-svc:0.1.0", "localhost/video-platform/gateway-svc:0.1.0"}
+
+
+def test_the_sidecar_of_etcd_runs_the_user_service_s_image() -> None:
+    manifests = render("video-platform", WITH_EVERYTHING["with authentication"])
+    user, etcd = (
+        of_kind(manifests, kind, name)["spec"]["template"]["spec"]
+        for kind, name in (("Deployment", "vp-user-svc"), ("StatefulSet", "vp-etcd"))
+    )
+    (sidecar,) = etcd["initContainers"]
+    assert sidecar["restartPolicy"] == "Always"
+    assert sidecar["image"] == user["containers"][0]["image"]

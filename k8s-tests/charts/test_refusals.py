@@ -70,8 +70,16 @@ REFUSED = {
     ),
     "another's etcd without its passwords": (
         "gateway-svc",
-        {"etcd": {"enabled": False}, "global": {"registry": {"address": "e:2379", "auth": {"enabled": True}}}},
+        {
+            "etcd": {"enabled": False},
+            "global": {"registry": {"address": "e:2379", "auth": {"enabled": True, "existingSecret": ""}}},
+        },
         "name the Secret with its passwords in global.registry.auth.existingSecret",
+    ),
+    "one user of etcd for all": (
+        "etcd",
+        {"global": {"registry": {"auth": {"resolver": "registrar"}}}},
+        "must be two names, and neither root",
     ),
     "an address without a port": (
         "user-svc",

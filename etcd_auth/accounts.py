@@ -1,0 +1,158 @@
+"""The users and roles of an etcd, made and put right over its Auth service.
+
+Everything can be done again at any time, and by the sidecars of several members at once.
+https://etcd.io/docs/v3.6/op-guide/authentication/rbac/
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from etcd_auth.config import AuthSettings
+from registry.etcd import etcdrpc
+
+TIMEOUT = 5.0
+"""Seconds that a call may take."""
+
+_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+# A member that has just started or is without a leader says these; all pass.
+_PASSING = ("revision of auth store is old", "invalid auth token", "user name is empty", "no leader", "leader changed")
+
+
+class Unavailable(Exception):  # noqa: N818  # a state of etcd, not an error of ours
+    """etcd does not answer, or not yet; the text says so to a person."""
+
+
+class Refused(Exception):  # noqa: N818  # as above
+    """etcd will not let us; the text says why to a person, and holds no password."""
+
+
+@dataclass(frozen=True)
+class _Account:
+    name: str
+    password: str
+    writes: bool
+
+
+class Accounts:
+    """What an etcd should have: root, a registrar who writes and a resolver who reads, both under the prefix alone."""
+
+    def __init__(self, channel: grpc.Channel, settings: AuthSettings) -> None:
+        self._stub = etcdrpc.AuthStub(channel)
+        self._root_password = settings.root_password.get_secret_value()
+        self._accounts = (
+            _Account(settings.registrar_username, settings.registrar_password.get_secret_value(), writes=True),
+            _Account(settings.resolver_username, settings.resolver_password.get_secret_value(), writes=False),
+        )
+        key = f"{settings.registry_prefix}/".encode()
+        self._range = (key, key[:-1] + bytes([key[-1] + 1]))
+        self._metadata: tuple[tuple[str, str], ...] = ()
+        self.auth_is_on = False
+        """Whether authentication was on when etcd was last asked."""
+
+    def put_right(self) -> list[str]:
+        """Make what is missing, correct what differs, turn authentication on; returns what was done, in words.
+
+        Raises:
+            Unavailable: when etcd is away, or not in a state to be changed.
+            Refused: when the root password is not the one that etcd has.
+        """
+        done = list(self._put_right())
+        if not self.auth_is_on:
+            self._call(self._stub.AuthEnable, etcdrpc.AuthEnableRequest())
+            self.auth_is_on = True
+            done.append("authentication was turned on")
+        return done
+
+    def _put_right(self) -> Iterator[str]:
+        self._metadata = ()
+        token = self._token("root", self._root_password)
+        if token is None and self.auth_is_on:
+            raise Refused("etcd has another root password than ROOT_PASSWORD; restore the Secret that it was made with")
+        self._metadata = (("token", token),) if token else ()
+        if not self.auth_is_on:
+            yield from self._make_root()
+        for account in self._accounts:
+            yield from self._make_role(account)
+            yield from self._make_user(account)
+
+    def _make_root(self) -> Iterator[str]:
+        if self._call(self._stub.RoleAdd, etcdrpc.AuthRoleAddRequest(name="root"), "role name already exists"):
+            yield "role root was made"
+        yield from self._make_login("root", self._root_password)
+        self._grant("root", "root")
+
+    def _make_role(self, account: _Account) -> Iterator[str]:
+        if self._call(self._stub.RoleAdd, etcdrpc.AuthRoleAddRequest(name=account.name), "role name already exists"):
+            yield f"role {account.name} was made"
+        grant = etcdrpc.AuthRoleGrantPermissionRequest(name=account.name)
+        grant.perm.key, grant.perm.range_end = self._range
+        grant.perm.permType = grant.perm.READWRITE if account.writes else grant.perm.READ
+        held = self._call(self._stub.RoleGet, etcdrpc.AuthRoleGetRequest(role=account.name)).perm
+        for permission in held:
+            if permission != grant.perm:
+                revoke = etcdrpc.AuthRoleRevokePermissionRequest(
+                    role=account.name, key=permission.key, range_end=permission.range_end
+                )
+                self._call(self._stub.RoleRevokePermission, revoke, "permission is not granted")
+                yield f"role {account.name} lost a permission that is not its own"
+        if grant.perm not in held:
+            self._call(self._stub.RoleGrantPermission, grant)
+            yield f"role {account.name} may {'write' if account.writes else 'read'} under the prefix"
+
+    def _make_user(self, account: _Account) -> Iterator[str]:
+        if self.auth_is_on and self._token(account.name, account.password):
+            return
+        yield from self._make_login(account.name, account.password)
+        self._grant(account.name, account.name)
+
+    def _make_login(self, name: str, password: str) -> Iterator[str]:
+        add = etcdrpc.AuthUserAddRequest(name=name, password=password)
+        if self._call(self._stub.UserAdd, add, "user name already exists"):
+            yield f"user {name} was made"
+        else:
+            change = etcdrpc.AuthUserChangePasswordRequest(name=name, password=password)
+            self._call(self._stub.UserChangePassword, change)
+            yield f"user {name} was given its password"
+
+    def _grant(self, user: str, role: str) -> None:
+        held = self._call(self._stub.UserGet, etcdrpc.AuthUserGetRequest(name=user)).roles
+        if role not in held:
+            self._call(self._stub.UserGrantRole, etcdrpc.AuthUserGrantRoleRequest(user=user, role=role))
+
+    def _token(self, name: str, password: str) -> str | None:
+        """The token that etcd gives for a password; None when it gives none. Learns whether authentication is on."""
+        request = etcdrpc.AuthenticateRequest(name=name, password=password)
+        try:
+            token = str(self._stub.Authenticate(request, timeout=TIMEOUT).token)
+        except grpc.RpcError as error:
+            details = error.details() or ""
+            if "authentication is not enabled" in details:
+                self.auth_is_on = False
+                return None
+            if "authentication failed" in details or "user name not found" in details:
+                self.auth_is_on = True
+                return None
+            raise _translated(error) from error
+        self.auth_is_on = True
+        return token
+
+    def _call(self, method: Any, request: Any, unless: str = "") -> Any:
+        """The answer, or None when etcd says `unless`, that it is so already."""
+        try:
+            return method(request, timeout=TIMEOUT, metadata=self._metadata)
+        except grpc.RpcError as error:
+            if unless and unless in (error.details() or ""):
+                return None
+            raise _translated(error) from error
+
+
+def _translated(error: grpc.RpcError) -> Exception:
+    details = error.details() or error.code().name
+    if error.code() in _AWAY:
+        return Unavailable("etcd does not answer")
+    if any(text in details for text in _PASSING):
+        return Unavailable(f"etcd is not ready to be changed: {details}")
+    return Refused(f"etcd refuses: {details}")

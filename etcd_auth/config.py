@@ -1,0 +1,45 @@
+"""The settings of the loop."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+
+from settings import LogSettings, hosts_and_ports
+
+
+class AuthSettings(LogSettings):
+    """Which users etcd shall have, and under which prefix they may work."""
+
+    etcd_address: str
+    """`host:port` of the one member that is looked after."""
+    registry_prefix: str = Field(default="kitex/registry-etcd", pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$")
+
+    root_password: SecretStr = Field(min_length=1)
+    registrar_username: str = Field(default="registrar", pattern=r"^[A-Za-z0-9._-]+$")
+    registrar_password: SecretStr = Field(min_length=1)
+    resolver_username: str = Field(default="resolver", pattern=r"^[A-Za-z0-9._-]+$")
+    resolver_password: SecretStr = Field(min_length=1)
+
+    interval: float = Field(default=10.0, gt=0, le=600)
+    """Seconds between two looks."""
+    auth_on_file: Path = Path("/tmp/auth-is-on")  # noqa: S108  # the pod's own, read by a probe
+    """A file that is there as long as authentication is known to be on."""
+
+    @field_validator("etcd_address")
+    @classmethod
+    def _is_one_member(cls, value: str) -> str:
+        if len(hosts_and_ports(value)) != 1:
+            raise ValueError("must be the host:port of one member")
+        return value
+
+    @field_validator("resolver_username")
+    @classmethod
+    def _are_different(cls, value: str, info: ValidationInfo) -> str:
+        if "root" in {value, info.data.get("registrar_username")} or value == info.data.get("registrar_username"):
+            raise ValueError("root, the registrar and the resolver must have different names")
+        return value
+
+    @property
+    def etcd_endpoints(self) -> tuple[str, ...]:
+        """The member, as `host:port`."""
+        return hosts_and_ports(self.etcd_address)

@@ -1,0 +1,192 @@
+"""The loop beside a real etcd: as it is first met, wiped, meddled with, with a lost password."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from tests.parts.etcd import Etcd
+from tests.parts.wait import wait_until
+
+REPOSITORY = Path(__file__).parents[2]
+PREFIX = "kitex/registry-etcd"
+ROOT = "canary-of-root"
+PASSWORDS = {"registrar": "canary-of-the-registrar", "resolver": "canary-of-the-resolver"}
+
+
+class Loop:
+    """One `python -m etcd_auth`; what it logs is in `log`."""
+
+    def __init__(self, etcd: Etcd, folder: Path, **env: str) -> None:
+        self.on = folder / "auth-is-on"
+        self._file = folder / "log"
+        (folder / "root").write_text(ROOT)
+        given = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(REPOSITORY),
+            "ETCD_ADDRESS": etcd.endpoint,
+            "ROOT_PASSWORD_FILE": str(folder / "root"),
+            "REGISTRAR_PASSWORD": PASSWORDS["registrar"],
+            "RESOLVER_PASSWORD": PASSWORDS["resolver"],
+            "AUTH_ON_FILE": str(self.on),
+            "INTERVAL": "0.2",
+        }
+        with self._file.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "etcd_auth"], cwd=folder, stderr=log, env={**given, **env}
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def log(self) -> str:
+        return self._file.read_text()
+
+    def stop(self) -> int:
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(10)
+
+
+@pytest.fixture
+def etcd() -> Iterator[Etcd]:
+    with Etcd("--bcrypt-cost=4") as running:
+        yield running
+
+
+@pytest.fixture
+def loop(etcd: Etcd, tmp_path: Path) -> Iterator[Loop]:
+    with Loop(etcd, tmp_path) as running:
+        yield running
+    for secret in (ROOT, *PASSWORDS.values()):
+        assert secret not in running.log
+
+
+def as_user(etcd: Etcd, name: str, *arguments: str) -> str:
+    """What etcdctl says, its refusals included."""
+    password = {**PASSWORDS, "root": ROOT}[name]
+    try:
+        return etcd.ctl(f"--user={name}:{password}", *arguments)
+    except AssertionError as refusal:
+        return str(refusal)
+
+
+def holds(etcd: Etcd) -> bool:
+    """Whether each can do its work, under the prefix alone, and nobody else anything."""
+    mine, others = f"{PREFIX}/user/10.0.0.1:8888", f"{PREFIX}-other/user"
+    return (
+        "OK" in as_user(etcd, "registrar", "put", mine, "x")
+        and mine in as_user(etcd, "resolver", "get", "--prefix", f"{PREFIX}/user/")
+        and all(
+            "permission denied" in refusal
+            for refusal in (
+                as_user(etcd, "resolver", "put", mine, "y"),
+                as_user(etcd, "registrar", "put", others, "x"),
+                as_user(etcd, "resolver", "get", others),
+                as_user(etcd, "registrar", "user", "list"),
+            )
+        )
+    )
+
+
+def refuses_strangers(etcd: Etcd) -> bool:
+    try:
+        etcd.ctl("get", "anything")
+    except AssertionError as refusal:
+        return "user name is empty" in str(refusal)
+    return False
+
+
+def test_accounts_are_made_and_authentication_is_turned_on(etcd: Etcd, loop: Loop) -> None:
+    wait_until(loop.on.exists, 15)
+    assert refuses_strangers(etcd)
+    assert holds(etcd)
+
+
+def test_it_goes_on_after_a_wipe(etcd: Etcd, loop: Loop) -> None:
+    wait_until(loop.on.exists, 15)
+    etcd.kill()
+    wait_until(lambda: not loop.on.exists(), 15)
+    etcd.wipe()
+    etcd.start()
+    wait_until(loop.on.exists, 15)
+    assert refuses_strangers(etcd)
+    assert holds(etcd)
+
+
+def test_it_puts_right_what_was_meddled_with(etcd: Etcd, loop: Loop) -> None:
+    wait_until(loop.on.exists, 15)
+    as_user(etcd, "root", "user", "delete", "resolver")
+    as_user(etcd, "root", "role", "revoke-permission", "--prefix", "registrar", f"{PREFIX}/")
+    as_user(etcd, "root", "role", "grant-permission", "--prefix", "resolver", "readwrite", "elsewhere/")
+    wait_until(lambda: holds(etcd), 15)
+    wait_until(lambda: "elsewhere" not in as_user(etcd, "root", "role", "get", "resolver"), 15)
+    as_user(etcd, "root", "auth", "disable")
+    wait_until(lambda: refuses_strangers(etcd), 15)
+
+
+def test_accounts_that_exist_are_taken_over(etcd: Etcd, tmp_path: Path) -> None:
+    for name in ("root", "registrar"):
+        etcd.ctl("user", "add", f"{name}:another-password")
+    etcd.ctl("role", "add", "registrar")
+    with Loop(etcd, tmp_path) as loop:
+        wait_until(loop.on.exists, 15)
+        assert holds(etcd)
+    assert loop.stop() == 0
+    assert not loop.on.exists(), "nobody is there to vouch for it"
+
+
+def test_a_lost_root_password_is_said_and_changes_nothing(etcd: Etcd, loop: Loop, tmp_path: Path) -> None:
+    wait_until(loop.on.exists, 15)
+    (tmp_path / "second").mkdir()
+    with Loop(etcd, tmp_path / "second", ROOT_PASSWORD_FILE="", ROOT_PASSWORD="canary-that-is-wrong") as second:
+        wait_until(lambda: "another root password than ROOT_PASSWORD" in second.log, 15)
+        wait_until(second.on.exists, 15, what="authentication is on all the same")
+        assert holds(etcd)
+    assert second.stop() == 0
+    assert "canary" not in second.log
+
+
+def test_several_loops_are_no_trouble(etcd: Etcd, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        loops = []
+        for number in range(3):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            loops.append(stack.enter_context(Loop(etcd, folder)))
+        for loop in loops:
+            wait_until(loop.on.exists, 20)
+        assert holds(etcd)
+
+
+@pytest.mark.parametrize(
+    ("env", "sentence"),
+    [
+        ({"ETCD_ADDRESS": ""}, "ETCD_ADDRESS is not set"),
+        ({"ETCD_ADDRESS": "a:1,b:2"}, "ETCD_ADDRESS: must be the host:port of one member"),
+        ({"RESOLVER_USERNAME": "registrar"}, "RESOLVER_USERNAME: root, the registrar and the resolver must have"),
+    ],
+)
+def test_a_wrong_setting_ends_it(env: dict[str, str], sentence: str, tmp_path: Path) -> None:
+    given = {"ETCD_ADDRESS": "127.0.0.1:1", "ROOT_PASSWORD": "a", "REGISTRAR_PASSWORD": "b", "RESOLVER_PASSWORD": "c"}
+    command = [sys.executable, "-m", "etcd_auth"]
+    run = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(REPOSITORY), **given, **env},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert sentence in run.stderr
