@@ -34,12 +34,12 @@ def _unchanged_users(users: UsersStub) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def gateway(users: UsersStub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """One gateway for tests that leave it as it was; bodies must arrive within half a second."""
+    """One gateway for tests that leave it as it was; bodies must arrive within a second."""
     env = {
         "JWT_SECRET": SECRET,
         "JWT_PREVIOUS_SECRETS": PREVIOUS,
         "USER_SERVICE_TARGET": users.target,
-        "BODY_TIMEOUT": "0.5",
+        "BODY_TIMEOUT": "1",
         "http_proxy": "http://127.0.0.1:1",  # which must not come between the gateway and its instances
     }
     with Process("gateway_svc", env=env, cwd=tmp_path_factory.mktemp("gateway")) as process:

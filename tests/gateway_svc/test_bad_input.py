@@ -158,7 +158,7 @@ def test_a_body_that_is_announced_too_large_is_not_waited_for(gateway: Process) 
 @pytest.mark.parametrize("framing", [b"Content-Length: 30\r\n", b"Transfer-Encoding: chunked\r\n"])
 @pytest.mark.parametrize("start", [b"", b'{"user'])
 def test_a_body_that_trickles(gateway: Process, framing: bytes, start: bytes) -> None:
-    """The gateway under test waits half a second for a body, where ten are the default."""
+    """The gateway under test waits one second for a body, where ten are the default."""
     if b"chunked" in framing and start:
         start = b"%x\r\n%s\r\n" % (len(start), start)
     head = b"POST /api/login HTTP/1.1\r\nHost: x\r\nX-Trace-ID: slow\r\nContent-Type: application/json\r\n"

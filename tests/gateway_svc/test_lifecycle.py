@@ -85,7 +85,7 @@ def test_an_address_that_is_not_ours(tmp_path: Path) -> None:
 
 def test_a_stuck_event_loop_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "BEAT", 0.01)
-    monkeypatch.setattr(health, "STUCK_AFTER", 0.2)
+    monkeypatch.setattr(health, "STUCK_AFTER", 0.5)
     state, free = Health(), threading.Event()
 
     async def run() -> None:
@@ -144,7 +144,7 @@ def connect() -> Iterator[Callable[[Process], Connection]]:
 
 def test_draining(start_gateway: StartGateway, users: UsersStub, connect: Callable[[Process], Connection]) -> None:
     """Not ready at once, yet answering for DRAIN_DELAY; then what is in flight ends, and the exit code is 0."""
-    gateway = start_gateway(USER_SERVICE_TARGET=users.target, DRAIN_DELAY="1")
+    gateway = start_gateway(USER_SERVICE_TARGET=users.target, DRAIN_DELAY="2")
     entered, release = threading.Event(), threading.Event()
 
     def slow(*_: object) -> None:
