@@ -9,7 +9,7 @@ import pytest
 from tests.parts.etcd import free_port
 from tests.parts.mariadb import Database as Scratch
 from tests.parts.process import Process
-from tests.parts.wait import wait_until
+from tests.parts.wait import stays
 from tests.user_svc.client import PASSWORD, SERVICE, Client, ready_client
 from user_svc import dsn, schema
 from user_svc.database import Database
@@ -210,8 +210,10 @@ def test_a_database_that_was_emptied_is_filled_again(database: Scratch, tmp_path
         Process("user_svc", env={"DB_DSN": database.url}, cwd=tmp_path) as process,
         ready_client(process) as client,
     ):
+        assert client.register("alice").code == 200
         database.server.execute(f"DROP DATABASE {database.name}")
         client.wait_until_not_serving(SERVICE)
         database.server.execute(f"CREATE DATABASE {database.name}")
         client.wait_until_serving(SERVICE)
-        assert wait_until(lambda: client.register("alice").code == 200)
+        assert client.register("alice").code == 200
+        stays(lambda: client.serves(SERVICE), 1.5)
