@@ -1,0 +1,288 @@
+"""A real Prometheus watches the platform through an evening on which everything goes wrong, one thing at a time."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from monitoring.generate import FOLDER
+from monitoring.limits import HASHING_SECONDS
+from tests.monitoring.promql import Query, measured, page_queries, panel_queries, rule_queries, rules
+from tests.parts import mariadb, prometheus
+from tests.parts.etcd import Etcd
+from tests.parts.mariadb import Database, Server
+from tests.parts.platform import Platform, admin, sample
+from tests.parts.prometheus import Prometheus
+from tests.parts.traffic import Traffic
+from tests.parts.wait import wait_until
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(400)]
+
+MOST_SERIES = 200
+SLOTS = 8
+"""Hashes at a time: more than there are cores, so that as many calls wait for the database as there are connections."""
+INTERVAL = "1s"
+
+ACCOUNT = {"username": "testuser123", "password": "password123"}
+JSON = {"Content-Type": "application/json"}
+METHODS = ("GET", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "POST", "BREW")
+PATHS = ("/ping", "/api/register", "/api/login", "/api/profile", "/docs", "/openapi.json")
+
+Alert = tuple[str, str]
+"""Name and severity."""
+
+
+def both(name: str) -> set[Alert]:
+    return {(name, "critical"), (name, "warning")}
+
+
+@dataclass
+class Evening:
+    """What was seen of each fault, and all that Prometheus recorded."""
+
+    watched_by: Prometheus
+    began: float
+    expected: dict[str, set[Alert]] = field(default_factory=dict)
+    """Pending or firing at the end of each fault, those of earlier faults that last included."""
+    seen: dict[str, set[Alert]] = field(default_factory=dict)
+    """Pending or firing at any time of it."""
+    series: dict[str, int] = field(default_factory=dict)
+    """Of each process, after everything that clients had sent."""
+    ended: float = 0.0
+
+
+class Scene:
+    """The platform with a database and an etcd of its own, steady traffic, and Prometheus with the shipped rules."""
+
+    def __init__(self, etcd: Etcd, server: Server, database: Database, platform: Platform, watch: Prometheus) -> None:
+        self.etcd, self.server, self.database, self.platform = etcd, server, database, platform
+        self.evening = Evening(watch, time.time())
+        self._lasting: set[Alert] = set()
+
+    @property
+    def active(self) -> set[Alert]:
+        return {_alert(alert["labels"]) for alert in self.evening.watched_by.alerts}
+
+    def act(
+        self, name: str, fault: Callable[[], None], raises: set[Alert], *, passing: set[Alert] | None = None
+    ) -> None:
+        """Let `fault` happen and wait until it has raised these alerts and no others.
+
+        Args:
+            name: of the fault.
+            fault: what happens.
+            raises: alerts that last to the end of the evening.
+            passing: alerts that last as long as the fault.
+        """
+        began = time.time()
+        fault()
+        wanted = self._lasting | raises | (passing or set())
+        try:
+            wait_until(lambda: self.active == wanted, 60, interval=0.5)
+        except AssertionError:
+            active = self.active
+            raise AssertionError(f"{name}: missing {wanted - active}, unexpected {active - wanted}") from None
+        self._lasting |= raises
+        self.evening.expected[name] = wanted
+        samples = self.evening.watched_by.query(f"count_over_time(ALERTS[{round(1000 * (time.time() - began))}ms])")
+        self.evening.seen[name] = {_alert(sample["metric"]) for sample in samples} | wanted
+
+    def over(self, remedy: Callable[[], None]) -> None:
+        """Undo a fault, and wait until the alerts that came with it have gone."""
+        remedy()
+        wait_until(lambda: self.active == self._lasting, 60, what="the alerts of the fault to go", interval=0.5)
+
+
+def _alert(labels: dict[str, str]) -> Alert:
+    return labels["alertname"], labels["severity"]
+
+
+@pytest.fixture(scope="module")
+def evening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evening]:
+    if prometheus.binary() is None:
+        pytest.skip("prometheus is not on the PATH; on Debian and Ubuntu: apt install prometheus")
+    if mariadb.server_binary() is None:
+        pytest.skip("neither mariadbd nor mysqld is on the PATH")
+    with ExitStack() as stack:
+        etcd = stack.enter_context(Etcd())
+        server = stack.enter_context(Server.create(tmp_path_factory.mktemp("mariadb")))
+        database = server.database()
+        env = {"DB_DSN": database.url, "HASH_SLOTS": str(SLOTS), "REGISTRY_TTL": "10"}
+        platform = stack.enter_context(Platform(etcd, tmp_path_factory.mktemp("platform"), env=env))
+        with platform.client() as client:
+            assert client.post("/api/register", json=ACCOUNT).status_code == 200
+            token = client.post("/api/login", json=ACCOUNT).json()["token"]
+        watch = stack.enter_context(Prometheus(_config(platform), tmp_path_factory.mktemp("prometheus")))
+        wait_until(lambda: len(watch.query("up == 1")) == 2 and not watch.alerts, 20, what="both to be scraped")
+        scene = Scene(etcd, server, database, platform, watch)
+        with Traffic(partial(_mixture, platform.url, token), rate=4) as traffic:
+            _everything_goes_wrong(scene, traffic)
+        scene.evening.ended = time.time()
+        yield scene.evening
+
+
+def _config(platform: Platform) -> dict[str, Any]:
+    """The configuration that is given as an example, with this platform's ports and no patience."""
+    path = FOLDER.parent / "scrape" / "local.yaml"
+    config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config["global"] = {"scrape_interval": INTERVAL, "scrape_timeout": INTERVAL, "evaluation_interval": INTERVAL}
+    config["rule_files"] = [str(path.parent / rule_file) for rule_file in config["rule_files"]]
+    for job, process in zip(config["scrape_configs"], (*platform.gateways, *platform.users), strict=True):
+        job["static_configs"][0]["targets"] = [f"127.0.0.1:{process.admin_port}"]
+    return config
+
+
+async def _mixture(url: str, token: str, client: httpx.AsyncClient, number: int) -> httpx.Response:
+    """Send what clients send on a quiet day."""
+    match number % 12:
+        case 0 | 1 | 2 | 3:
+            return await client.get(f"{url}/ping")
+        case 4 | 5 | 6 | 7 | 8:
+            return await client.get(f"{url}/api/profile", headers={"Authorization": f"Bearer {token}"})
+        case 9:
+            return await client.post(f"{url}/api/login", json=ACCOUNT)
+        case 10:
+            return await client.post(f"{url}/api/login", json=ACCOUNT | {"password": "wrong-password"})
+        case _:
+            return await client.post(f"{url}/api/register", json=ACCOUNT)
+
+
+class Faults:
+    """What goes wrong; each is done, or at least begun, when its method returns."""
+
+    def __init__(self, scene: Scene, traffic: Traffic) -> None:
+        self._scene = scene
+        self._platform = scene.platform
+        self._traffic = traffic
+
+    def slow_clients(self) -> None:
+        """Send bodies that take longer than an answer may."""
+
+        def trickle() -> Iterator[bytes]:
+            yield b'{"username":'
+            self._traffic.wait_seconds(HASHING_SECONDS + 0.2)
+            yield b'"x"}'
+
+        for path in ("/api/login", "/api/register"):
+            options = [{"content": trickle(), "headers": JSON} for _ in range(160)]
+            assert set(self._at_once("POST", path, options)) == {400}
+
+    def coming_and_going(self) -> None:
+        (gateway,) = self._platform.gateways
+        newcomer = self._platform.start_user()
+        wait_until(lambda: sample(gateway, "registry_endpoints") == 2, 20, what="another user service to be known")
+        self._platform.retire(newcomer).terminate()
+        assert newcomer.wait() == 0
+
+    def flood_of_logins(self) -> None:
+        statuses = self._at_once("POST", "/api/login", [{"json": ACCOUNT}] * 400)
+        assert min(statuses.count(200), statuses.count(503)) > 20, Counter(statuses)
+
+    def forged_tokens(self) -> None:
+        with self._platform.client(headers={"Authorization": "Bearer e30.e30.e30"}) as client:
+            for _ in range(200):
+                assert client.get("/api/profile").status_code == 401
+
+    def lost_leases(self) -> None:
+        for _ in range(5):
+            ((address, lease),) = self._platform.keys.items()
+            self._scene.etcd.revoke(lease)
+            wait_until(lambda a=address, b=lease: self._platform.keys.get(a, b) != b, 10, what="another lease")  # type: ignore[misc]
+
+    def locked_table(self) -> None:
+        with self._scene.server.locked(self._scene.database.name, "users"):
+            statuses = self._at_once("POST", "/api/register", [{"json": ACCOUNT}] * 94)
+        assert statuses.count(503) > 80
+
+    def what_scanners_send(self) -> None:
+        bodies = ("", "{", '{"username": "x"}')
+        with self._platform.client() as client:
+            for number in range(60):
+                client.request(f"METHOD{number}", f"/path/{number}", headers={"X-Trace-ID": f"trace-{number}"})
+                client.post(f"/api/login?{number}={number}", json={"username": f"name_{number}", "password": "x" * 8})
+            for method, path in product(METHODS, PATHS):
+                for body, kind in product(bodies, ("application/json", "text/plain")):
+                    client.request(method, path, content=body, headers={"Content-Type": kind})
+
+    def _at_once(self, method: str, path: str, options: Sequence[dict[str, Any]]) -> list[int]:
+        """Send requests at once that differ in `options`, and return the statuses."""
+        limits = httpx.Limits(max_connections=len(options), max_keepalive_connections=0)
+        with self._platform.client(limits=limits) as client, ThreadPoolExecutor(len(options)) as pool:
+            sent = [pool.submit(client.request, method, path, timeout=60, **each) for each in options]
+            return [each.result().status_code for each in sent]
+
+
+def _everything_goes_wrong(scene: Scene, traffic: Traffic) -> None:
+    faults = Faults(scene, traffic)
+    platform = scene.platform
+    scene.act("a quiet day", lambda: traffic.wait_for(40), set())
+    scene.act("an instance comes and goes", faults.coming_and_going, set())
+    scene.act(
+        "clients send slowly", faults.slow_clients, both("LoginLatencyBudgetBurn") | both("RequestLatencyBudgetBurn")
+    )
+    scene.act(
+        "a flood of logins",
+        faults.flood_of_logins,
+        both("LoginErrorBudgetBurn") | {("PasswordHashRefusals", "warning")},
+    )
+    scene.act("forged tokens", faults.forged_tokens, {("TokenVerificationFailures", "warning")})
+    scene.act("leases revoked by hand", faults.lost_leases, {("RegistryLeaseFlapping", "warning")})
+    scene.act("a table is locked", faults.locked_table, both("RequestErrorBudgetBurn"))
+    scene.act("the database is killed", scene.server.kill, set(), passing={("DatabaseUnavailable", "critical")})
+    scene.over(scene.server.start)
+    scene.act(
+        "etcd hangs",
+        scene.etcd.suspend,
+        set(),
+        passing={("RegistryNoLease", "critical"), ("RegistrySnapshotStale", "warning")},
+    )
+    scene.over(scene.etcd.resume)
+    faults.what_scanners_send()
+    for process in (*platform.users, *platform.gateways):
+        lines = admin(process, "/metrics").text.splitlines()
+        scene.evening.series[process.module] = sum(not line.startswith("#") for line in lines)
+    scene.act(
+        "the user service is killed",
+        platform.users[0].kill,
+        {("UserServiceDown", "critical"), ("TargetDown", "warning")},
+    )
+    scene.act("the gateway is killed", platform.gateways[0].kill, {("GatewayDown", "critical")})
+
+
+def test_the_alerts_that_should_be_raised_are_and_the_others_are_not(evening: Evening) -> None:
+    expected = dict(evening.expected)
+    # as long as the table is locked, and no longer
+    expected["a table is locked"] |= {("DatabasePoolExhausted", "warning")}
+    for fault, alerts in evening.seen.items():
+        assert alerts == expected[fault], fault
+
+
+def test_every_alert_was_raised(evening: Evening) -> None:
+    alerts = {(rule["alert"], rule["labels"]["severity"]) for rule in rules() if "alert" in rule}
+    assert set().union(*evening.seen.values()) == alerts
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *panel_queries(),
+        *(Query(where, part) for where, expr in rule_queries() for part in measured(expr)),
+        *page_queries(),
+    ],
+    ids=lambda query: query.where,
+)
+def test_every_query_has_an_answer(evening: Evening, query: Query) -> None:
+    assert evening.watched_by.history(query.expr, evening.began, evening.ended), query.expr
+
+
+def test_a_process_has_few_series_whatever_clients_send(evening: Evening) -> None:
+    assert max(evening.series.values()) <= MOST_SERIES, evening.series
