@@ -51,7 +51,7 @@ def load(settings: type[S]) -> S:
     try:
         loaded = settings(**mounted)
     except ValidationError as invalid:
-        for problem in invalid.errors(include_url=False, include_input=False, include_context=False):
+        for problem in invalid.errors():
             name = str(problem["loc"][0]).upper() if problem["loc"] else ""
             problems.setdefault(name, _sentence(name, problem["type"], problem["msg"]))
     except SettingsError as error:

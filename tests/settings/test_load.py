@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 
 from settings import InvalidSettingsError, ServiceSettings, load
 
@@ -111,6 +111,13 @@ def test_every_problem_is_named_at_once_and_no_value_is_shown(room: Path, monkey
         "PORT: input should be a valid integer, unable to parse string as an integer",
         "TOKEN is not set",
     ]
+
+
+def test_an_error_that_is_not_caught_shows_no_value_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", CANARY)
+    with pytest.raises(ValidationError) as raised:
+        Example()  # type: ignore[call-arg]
+    assert CANARY not in str(raised.value)
 
 
 def test_a_problem_across_fields_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from prometheus_client import Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 from telemetry import metrics
@@ -67,12 +68,14 @@ def test_head_has_no_body_and_other_methods_are_refused(client: httpx.Client) ->
 
 def test_metrics_parse_and_have_no_created_series(client: httpx.Client) -> None:
     metrics.start()
+    Counter("test_admin_requests_total", "A counter, which would have a series of its creation.").inc()
     exported = {
         sample.name: sample
         for family in text_string_to_metric_families(client.get("/metrics").text)
         for sample in family.samples
     }
     assert exported["build_info"].labels == {"version": metrics.VERSION}
+    assert exported["test_admin_requests_total"].value == 1
     assert "process_resident_memory_bytes" in exported
     assert not [name for name in exported if name.endswith("_created")]
 
@@ -99,9 +102,10 @@ def test_a_taken_port_is_an_error() -> None:
 
 def test_ipv6() -> None:
     try:
-        server = AdminServer("::1", 0, livez=lambda: None, readyz=lambda: None)
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("this machine has no IPv6 loopback")
+    server = AdminServer("::1", 0, livez=lambda: None, readyz=lambda: None)
     server.start()
     assert httpx.get(f"http://[::1]:{server.port}/livez").text == "ok\n"
     server.stop()

@@ -1,6 +1,7 @@
 """Log lines as the services write them: each case runs in a process of its own, as configure() owns the process."""
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -23,7 +24,8 @@ logger = logging.getLogger("room")
 FORGED = {FORGED!r}
 {textwrap.dedent(program)}
 """
-    ended = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, check=False, timeout=30)
+    env = {**os.environ, "TZ": "XYZ-5"}  # five hours from UTC
+    ended = subprocess.run([sys.executable, "-c", program], env=env, stderr=subprocess.PIPE, check=False, timeout=30)
     assert ended.returncode == code, ended.stderr.decode()
     lines = ended.stderr.decode("utf-8").split("\n")
     assert lines.pop() == ""
