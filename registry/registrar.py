@@ -45,7 +45,12 @@ class Registrar(Supervisor):
         `on_change` hears whether the registration is held, each time that changes. `on_registration` hears the reason
         of each writing of the key: "start", "reconnected" (it was gone after etcd was away), "lease_lost",
         "key_deleted" or "key_overwritten". Both are called from the registrar's thread and must return soon.
+
+        Raises:
+            ValueError: when `ttl` is less than 1.
         """
+        if ttl < 1:
+            raise ValueError("the TTL of a lease must be 1 s or more")
         super().__init__("registrar", etcd)
         self._key = key(prefix, service, instance.address)
         self._value = instance.encode()

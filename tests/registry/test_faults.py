@@ -8,7 +8,7 @@ import pytest
 from registry import EtcdConfig, Instance, Resolver, key
 from tests.parts.etcd import Etcd
 from tests.parts.etcd_proxy import EtcdProxy
-from tests.parts.wait import wait_until
+from tests.parts.wait import stays, wait_until
 from tests.registry.conftest import Register
 from tests.registry.scene import RECOVERY, Scene
 
@@ -69,6 +69,7 @@ def test_an_etcd_that_hangs_is_noticed_without_a_call(own_etcd: Etcd, caplog: py
     resolver = Resolver(EtcdConfig((own_etcd.endpoint,)), "user", relist=600)
     resolver.start()
     wait_until(lambda: resolver.snapshot)
+    stays(lambda: caplog.text == "", 3)  # until the line is quiet: the first calls still have pings under way
     own_etcd.suspend()
     wait_until(lambda: "ETCD_ADDRESS" in caplog.text, 12)
     resolver.stop(timeout=0)
