@@ -1,6 +1,8 @@
 """Connections to the database: the pool of the calls, the connection of the health check, that of the migrations."""
 
 import fcntl
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +27,9 @@ PING_TIMEOUT = 1.0
 MIGRATION_TIMEOUT = 60.0
 """Seconds that one statement of a migration, or the wait for its lock, takes at most before it is tried again."""
 
+SLOW = 1.0
+"""Seconds after which a statement is worth a warning."""
+
 _SQLITE_BUSY_MS = 2000
 _CODES = {
     code: prefix + name
@@ -32,6 +37,9 @@ _CODES = {
     for name, code in sorted(vars(constants).items(), reverse=True)
     if isinstance(code, int) and not name.startswith("_")
 }
+
+
+logger = logging.getLogger(__name__)
 
 
 class DatabaseUnavailableError(Exception):
@@ -64,14 +72,14 @@ class Database:
         return self.engine.pool
 
     @contextmanager
-    def connection(self) -> Iterator[Connection]:
-        """Lend a connection of the pool for one statement.
+    def connection(self, query: str) -> Iterator[Connection]:
+        """Lend a connection of the pool for one statement, which the log calls `query`.
 
         Raises:
             DatabaseUnavailableError: when none is to be had or the database fails; IntegrityError passes.
         """
         try:
-            with self.engine.connect() as connection, metrics.db_query_seconds.time():
+            with self.engine.connect() as connection, _timed(query):
                 yield connection
         except sqlalchemy.exc.IntegrityError:
             raise
@@ -112,6 +120,18 @@ class Database:
         self._own.dispose()
 
 
+@contextmanager
+def _timed(query: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        duration = time.perf_counter() - started
+        metrics.db_query_seconds.observe(duration)
+        level = logging.WARNING if duration > SLOW else logging.DEBUG
+        logger.log(level, "query", extra={"query": query, "duration": round(duration, 6)})
+
+
 def code_name(error: SQLAlchemyError) -> str:
     """Name the database's error, such as ER_ACCESS_DENIED_ERROR, without its text, which may hold what was sent."""
     if not isinstance(error, DBAPIError) or error.orig is None:
@@ -135,6 +155,7 @@ def _engine(source: Source, *, timeout: float | None = None, **options: Any) -> 
         connect = {**source.connect, "init_command": "SET time_zone = '+00:00'"}
         if timeout is not None:
             connect |= {"read_timeout": timeout, "write_timeout": timeout}
+            connect["connect_timeout"] = min(timeout, connect["connect_timeout"])
         return sqlalchemy.create_engine("mysql+pymysql://", connect_args=connect, hide_parameters=True, **options)
     url = sqlalchemy.URL.create("sqlite", database=str(source.file))
     engine = sqlalchemy.create_engine(url, hide_parameters=True, **options)

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ _MARGIN = 1.2
 _WEIGHT = 0.2
 """Of the newest measurement in the moving average."""
 _MAX_CAPACITY = 256
+
+_HASH = re.compile(rb"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 
 T = TypeVar("T")
 
@@ -171,11 +174,8 @@ def _calibrate() -> float:
 
 def cost_of(hashed: bytes) -> int | None:
     """Return the cost of a bcrypt hash, or None when it is not one that can be checked."""
-    parts = hashed.split(b"$")
-    if len(hashed) != 60 or len(parts) != 4 or parts[1] not in {b"2a", b"2b", b"2y"} or not parts[2].isdigit():
-        return None
-    cost = int(parts[2])
-    return cost if 4 <= cost <= 31 else None
+    parts = _HASH.fullmatch(hashed)
+    return int(parts[1]) if parts else None
 
 
 def _log_failure(job: "Future[object]") -> None:

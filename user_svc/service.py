@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import copy_context
+from functools import partial
 from typing import TypeVar
 
 import grpc
@@ -30,9 +32,7 @@ class UserService(user_pb2_grpc.UserServiceServicer):
         self._hasher = hasher
         self._is_usable = is_usable
 
-    def Register(  # the contract's name
-        self, request: user_pb2.RegisterRequest, context: grpc.ServicerContext
-    ) -> user_pb2.RegisterResponse:
+    def Register(self, request: user_pb2.RegisterRequest, context: grpc.ServicerContext) -> user_pb2.RegisterResponse:
         """Create a user."""
         if problem := fields.problem(request.username, request.password):
             metrics.registrations.labels("invalid").inc()
@@ -49,9 +49,7 @@ class UserService(user_pb2_grpc.UserServiceServicer):
         metrics.registrations.labels("created").inc()
         return user_pb2.RegisterResponse(code=200, msg="注册成功", user_id=user_id)
 
-    def Login(  # the contract's name
-        self, request: user_pb2.LoginRequest, context: grpc.ServicerContext
-    ) -> user_pb2.LoginResponse:
+    def Login(self, request: user_pb2.LoginRequest, context: grpc.ServicerContext) -> user_pb2.LoginResponse:
         """Check a name and a password."""
         if problem := fields.problem(request.username, request.password):
             metrics.logins.labels("invalid").inc()
@@ -65,7 +63,8 @@ class UserService(user_pb2_grpc.UserServiceServicer):
             metrics.logins.labels("denied").inc()
             return user_pb2.LoginResponse(code=401, msg="密码错误")
         if self._hasher.is_outdated(account.password_hash):
-            context.add_callback(lambda: self._hasher.when_idle(lambda: self._renew(account, request.password)))
+            renewal = partial(copy_context().run, self._renew, account, request.password)
+            context.add_callback(lambda: self._hasher.when_idle(renewal))
         metrics.logins.labels("success").inc()
         return user_pb2.LoginResponse(code=200, msg="登录成功", user_id=account.id, username=account.username)
 
@@ -84,7 +83,7 @@ def _taken() -> user_pb2.RegisterResponse:
 
 def _on_a_core(ticket: Ticket, job: Callable[[], T], context: grpc.ServicerContext) -> T:
     """Wait for the job, and take it out of the queue when the caller goes away."""
-    future = ticket.submit(job)
+    future = ticket.submit(partial(copy_context().run, job))
     context.add_callback(lambda: _cancel(future))
     return future.result(_remaining(context))
 

@@ -97,7 +97,17 @@ def test_hashes_of_other_systems_fit(hasher: Hasher, prefix: str) -> None:
     assert hasher.check("password", stored("password").replace("2b", prefix, 1))
 
 
-NO_HASHES = [None, "", "password", "$1$abc$def", "$2b$", "$2b$99$" + "a" * 53, "密" * 60, "a" * 60]
+NO_HASHES = [
+    None,
+    "",
+    "password",
+    "$1$abc$def",
+    "$2b$",
+    "$2b$99$" + "a" * 53,
+    "$2b$06$" + "!" * 53,
+    "密" * 60,
+    "a" * 60,
+]
 
 
 @pytest.mark.parametrize("held", NO_HASHES)

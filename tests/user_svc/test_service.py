@@ -151,6 +151,14 @@ def test_no_password_or_name_leaves_the_service(tmp_path: Path) -> None:
             assert secret not in str(failed.value)
 
 
+def test_the_trace_id_reaches_the_line_of_every_query(tmp_path: Path) -> None:
+    with Process("user_svc", env={"LOG_LEVEL": "DEBUG"}, cwd=tmp_path) as process, ready_client(process) as client:
+        client.register("alice", metadata=[("x-trace-id", "one")])
+        wait_until(lambda: records(client, method="Register"))
+        queries = [record["query"] for record in records(client, trace_id="one", message="query")]
+        assert queries == ["is_taken", "add"]
+
+
 def test_metrics_of_calls(shared: Client, name: str) -> None:
     def counts() -> dict[str, float]:
         call = {"grpc_service": SERVICE, "grpc_method": "Login"}
