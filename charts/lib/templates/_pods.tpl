@@ -1,12 +1,9 @@
 {{/*
-An image reference; a digest wins over the tag. Parameters: root, image.
+An image reference. With a digest its tag is for people: nodes go by the digest. Parameters: root, image.
 */}}
 {{- define "vp.image" -}}
-{{- if .image.digest -}}
-{{- printf "%s@%s" .image.repository .image.digest -}}
-{{- else -}}
 {{- printf "%s:%s" .image.repository (.image.tag | default .root.Chart.AppVersion) -}}
-{{- end -}}
+{{- with .image.digest }}@{{ . }}{{ end -}}
 {{- end }}
 
 {{/*
