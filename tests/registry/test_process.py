@@ -40,7 +40,7 @@ def busy(process: psutil.Process, duration: float) -> float:
 
 
 def test_it_is_idle_whatever_etcd_does(own_etcd: Etcd, idle: psutil.Process) -> None:
-    stays_idle(own_etcd, idle, 1.5)
+    stays_idle(own_etcd, idle, 1)
 
 
 @pytest.mark.soak
