@@ -19,7 +19,7 @@ GROUPS := dev run user gateway build reload
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
 
 run: $(RUN) ## run the platform on this machine until Ctrl-C; USERS=3 runs three user services
 	@exec $(RUN_PY) -u -m run
@@ -37,6 +37,7 @@ lint: $(DEV) ## check style and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/mypy k8s-tests/*.py k8s-tests/parts
 
 protos: $(DEV) ## regenerate the code of protos/
 	$(PY) -m grpc_tools.protoc -I . --plugin=protoc-gen-mypy_grpc=$(dir $(PY))protoc-gen-mypy_grpc \
@@ -51,6 +52,7 @@ lock: $(DEV) ## resolve requirements/ anew from pyproject.toml
 
 include monitoring/monitoring.mk
 include k8s-tests/cluster/cluster.mk
+include k8s-tests/k8s-tests.mk
 
 charts-test: $(DEV) ## test the charts, with helm and without a cluster; ARGS="-k name" goes to pytest
 	$(PY) -m pytest k8s-tests/charts $(ARGS)

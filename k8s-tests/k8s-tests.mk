@@ -1,0 +1,7 @@
+.PHONY: k8s-test k8s-soak
+
+k8s-test: $(DEV) ## test on a cluster, made here when kubectl has none; ARGS="-k name" goes to pytest
+	@k8s-tests/run.sh $(ARGS)
+
+k8s-soak: $(DEV) ## run the long tests on a cluster: outages at their full length
+	@k8s-tests/run.sh -m soak $(ARGS)

@@ -1,0 +1,139 @@
+"""A namespace that enforces the restricted Pod Security Standard, and what tests ask of it."""
+
+import json
+import os
+import secrets
+import time
+from typing import Any
+
+from parts.cluster import Cluster, Manifest, condition, wait_until
+
+KEEP = "K8S_TEST_KEEP"
+"""Set to anything, it leaves the namespaces in place for a look at them."""
+
+
+class Namespace:
+    """One of our own: its name is new, and it is deleted with all that is in it when the context ends."""
+
+    def __init__(self, cluster: Cluster, *, standard: str = "restricted") -> None:
+        self.cluster = cluster
+        self.name = f"vp-test-{secrets.token_hex(3)}"
+        labels = {"pod-security.kubernetes.io/enforce": standard, "pod-security.kubernetes.io/warn": standard}
+        cluster.create(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name, "labels": labels}},
+        )
+
+    def close(self) -> None:
+        """Delete it, without waiting for the end of that."""
+        if not os.environ.get(KEEP):
+            self.cluster.delete("Namespace", self.name)
+
+    def get(self, kind: str, name: str) -> Manifest | None:
+        """Return one object, or None."""
+        return self.cluster.get(kind, name, self.name)
+
+    def create(self, manifest: Manifest) -> Manifest:
+        """Make an object here."""
+        return self.cluster.create(manifest, self.name)
+
+    def patch(self, kind: str, name: str, body: Manifest) -> None:
+        """Change an object, in the way of a merge patch."""
+        self.cluster.patch(kind, name, self.name, body)
+
+    def delete(self, kind: str, name: str, *, now: bool = False) -> None:
+        """Delete an object, without waiting for its end."""
+        self.cluster.delete(kind, name, self.name, now=now)
+
+    def pods(self, name: str, release: str = "vp") -> list[Manifest]:
+        """Return the pods of a chart, those that are being stopped included."""
+        selector = f"app.kubernetes.io/name={name},app.kubernetes.io/instance={release}"
+        return self.cluster.list_all("Pod", self.name, selector)
+
+    def live(self, name: str, release: str = "vp") -> list[Manifest]:
+        """Return the pods of a chart that nobody has told to stop."""
+        return [pod for pod in self.pods(name, release) if "deletionTimestamp" not in pod["metadata"]]
+
+    def scale(self, kind: str, name: str, replicas: int) -> None:
+        """Ask for so many pods."""
+        self.patch(kind, name, {"spec": {"replicas": replicas}})
+
+    def restart(self, deployment: str) -> None:
+        """Replace every pod, as `kubectl rollout restart` does."""
+        at = {"kubectl.kubernetes.io/restartedAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        self.patch("Deployment", deployment, {"spec": {"template": {"metadata": {"annotations": at}}}})
+
+    def wait_for_rollout(self, deployment: str, timeout: float = 120) -> None:
+        """Wait until all pods are of the latest template and ready, and the old ones are gone."""
+
+        def done() -> bool:
+            found = self.get("Deployment", deployment)
+            assert found
+            status, wanted = found["status"], found["spec"]["replicas"]
+            counts = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "readyReplicas")]
+            current = status.get("observedGeneration") == found["metadata"]["generation"]
+            selector = ",".join(f"{k}={v}" for k, v in found["spec"]["selector"]["matchLabels"].items())
+            return (
+                current and counts == [wanted] * 3 and len(self.cluster.list_all("Pod", self.name, selector)) == wanted
+            )
+
+        wait_until(done, timeout, what=f"the rollout of {deployment}")
+
+    def wait_for_pods(self, name: str, count: int, timeout: float = 120, *, release: str = "vp") -> list[Manifest]:
+        """Wait until the chart has exactly so many pods, all of them ready; return them."""
+
+        def ready() -> list[Manifest]:
+            found = self.pods(name, release)
+            return found if len(found) == count and all(condition(pod, "Ready") for pod in found) else []
+
+        if not count:
+            wait_until(lambda: not self.pods(name, release), timeout, what=f"the end of all pods of {name}")
+            return []
+        return wait_until(ready, timeout, what=f"{count} ready pods of {name}")
+
+    def restarts(self) -> dict[str, int]:
+        """Return how often the containers of each pod have been started anew."""
+        return {
+            pod["metadata"]["name"]: sum(
+                status["restartCount"] for status in pod["status"].get("containerStatuses", [])
+            )
+            for pod in self.cluster.list_all("Pod", self.name)
+        }
+
+    def secret(self, name: str) -> dict[str, str]:
+        """Return a Secret's data as it is stored, in base64."""
+        found = self.get("Secret", name)
+        assert found, f"there is no Secret {name}"
+        data: dict[str, str] = found["data"]
+        return data
+
+    def execute(self, pod: str, *command: str, timeout: float = 60) -> str:
+        """Run a command in a pod and return what it wrote to stdout."""
+        return self.cluster.execute(pod, self.name, *command, timeout=timeout)
+
+    def log(self, pod: str, *, previous: bool = False) -> str:
+        """Return what a pod's container has written."""
+        return self.cluster.log(pod, self.name, previous=previous)
+
+    def events_of(self, pod: str) -> list[dict[str, Any]]:
+        """Return a service's log lines, parsed."""
+        return [json.loads(line) for line in self.log(pod).splitlines() if line.startswith("{")]
+
+    def report(self) -> str:
+        """Say what is here and what went on, for a test that failed."""
+        lines = []
+        for pod in self.cluster.list_all("Pod", self.name):
+            name, status = pod["metadata"]["name"], pod["status"]
+            conditions = {c["type"]: c["status"] for c in status.get("conditions", [])}
+            lines.append(f"--- {name}: {status['phase']} {conditions} restarts {self.restarts().get(name)}")
+            try:
+                lines += self.log(name).splitlines()[-30:]
+            except Exception as error:  # noqa: BLE001  # a report of what there is must not fail for what there is not
+                lines.append(f"no log: {error}"[:200])
+        events = self.cluster.list_all("Event", self.name)
+        events.sort(key=lambda e: e.get("lastTimestamp") or e["metadata"]["creationTimestamp"])
+        lines.append("--- events")
+        lines += [
+            f"{e.get('lastTimestamp')} {e['involvedObject']['name']}: {e['reason']}: {e.get('message')}"
+            for e in events[-40:]
+        ]
+        return "\n".join(lines)

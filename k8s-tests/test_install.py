@@ -1,0 +1,41 @@
+"""One `helm install` gives all of it, and it works."""
+
+import json
+
+from parts.platform import JSON, Platform
+
+
+def test_release_test_is_green(platform: Platform) -> None:
+    platform.release.test()
+    log = platform.release.test()
+    assert "ok  the token opens the profile: 200" in log, "the second run finds its user"
+
+
+def test_seed_flow_byte_for_byte(platform: Platform) -> None:
+    user = json.dumps({"username": "testuser123", "password": "password123"})
+    wrong = json.dumps({"username": "testuser123", "password": "password124"})
+
+    def post(path: str, body: str) -> dict[str, object]:
+        return {"method": "POST", "url": platform.gateway + path, "body": body, "headers": JSON}
+
+    ping, first, again, login, refused = platform.hand.ask(
+        {"method": "GET", "url": f"{platform.gateway}/ping"},
+        post("/api/register", user),
+        post("/api/register", user),
+        post("/api/login", user),
+        post("/api/login", wrong),
+    )
+
+    assert (ping["status"], ping["body"]) == (200, '{"message":"pong"}')
+    number = json.loads(first["body"])["user_id"]
+    assert number > 0
+    assert (first["status"], first["body"]) == (200, f'{{"code":200,"msg":"注册成功","user_id":{number}}}')
+    assert (again["status"], again["body"]) == (409, '{"code":409,"msg":"用户名已存在","user_id":0}')
+    token = json.loads(login["body"])["token"]
+    assert token.count(".") == 2
+    welcome = f'{{"code":200,"msg":"登录成功","token":"{token}","user_id":{number}}}'
+    assert (login["status"], login["body"]) == (200, welcome)
+    assert (refused["status"], refused["body"]) == (401, '{"code":401,"msg":"密码错误","token":"","user_id":0}')
+    profile = platform.profile(token)
+    data = f'{{"user_id":{number},"username":"testuser123"}}'
+    assert (profile["status"], profile["body"]) == (200, f'{{"code":200,"msg":"获取用户信息成功","data":{data}}}')
