@@ -17,7 +17,7 @@ from user_svc import metrics
 CALL_SECONDS = 5.0
 """The deadline of a call that brings none, and the length of the queue in seconds."""
 
-_CALIBRATION_COST = 10
+_CALIBRATION_COST = 8
 _FASTEST = 0.4
 """Seconds that a hash of cost 14 takes on a fast core. No measurement: one that went wrong would be felt for ever."""
 _MARGIN = 1.2

@@ -85,6 +85,7 @@ class Server:
         reflection.enable_server_reflection((service.NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         self._port = self._listen()
         self._admin = self._listen_admin()
+        self._registrar = self._make_registrar()
         self._signals: SimpleQueue[int] = SimpleQueue()  # may be fed from a signal handler, which an Event may not
         self._stopping = False
 
@@ -96,7 +97,10 @@ class Server:
         self._admin.start()
         logger.info("listening", extra={"port": self._port, "admin_port": self._admin.port})
         self._monitor.start()
-        self._register()
+        if self._registrar is not None:
+            self._registrar.start()
+        else:
+            logger.info("not registered: ETCD_ADDRESS is not set, and readiness needs no lease")
         self._health.start()
         self._signals.get()
         self._drain()
@@ -125,14 +129,14 @@ class Server:
         self._stopping = True
         self._signals.put(number)
 
-    def _register(self) -> None:
+    def _make_registrar(self) -> Registrar | None:
         settings = self._settings
         if not settings.etcd_endpoints:
-            logger.info("not registered: ETCD_ADDRESS is not set, and readiness needs no lease")
-            return
+            return None
         address = settings.advertised(self._port)
         password = settings.etcd_password.get_secret_value() if settings.etcd_password else None
-        self._registrar = Registrar(
+        metrics.follow_lease(self._lease_is_held)
+        return Registrar(
             EtcdConfig(settings.etcd_endpoints, settings.etcd_username, password),
             settings.registry_service,
             Instance(address),
@@ -141,8 +145,6 @@ class Server:
             on_change=self._on_lease,
             on_registration=lambda reason: metrics.lease_registrations.labels(reason).inc(),
         )
-        metrics.follow_lease(self._lease_is_held)
-        self._registrar.start()
 
     def _on_lease(self, _held: bool) -> None:  # the registrar's hook
         self._refresh()
@@ -151,9 +153,7 @@ class Server:
         self._health.refresh()
 
     def _lease_is_held(self) -> bool:
-        if self._registrar is None:
-            return not self._settings.etcd_endpoints
-        return self._registrar.held
+        return self._registrar is None or self._registrar.held
 
     def _listen(self) -> int:
         settings = self._settings

@@ -275,9 +275,3 @@ def test_the_users_are_kept_over_restarts(tmp_path: Path, name: str) -> None:
         process.wait()
     with Process("user_svc", cwd=tmp_path) as process, ready_client(process) as client:
         assert client.login(name).code == 200
-
-
-def test_it_says_how_to_use_it(tmp_path: Path) -> None:
-    with Process("user_svc", "--help", cwd=tmp_path) as process:
-        assert process.wait() == 0
-        assert "migrate" in process.output
