@@ -18,7 +18,6 @@ RULES = sorted((FOLDER / "rules").glob("*.yaml"))
 PAGES = sorted([DOCS / "operations.md", *(DOCS / "runbooks").glob("*.md")])
 
 _COMPARISONS = {">", "<", ">=", "<=", "==", "!="}
-_VARIABLES = {"$__rate_interval": "1m", "$namespace": ".*", "$instance": ".*"}
 
 
 class Query(NamedTuple):
@@ -52,10 +51,17 @@ def rules() -> Iterator[dict[str, Any]]:
 def panel_queries() -> list[Query]:
     """Return the queries of the panels, with a value for each variable."""
     return [
-        Query(f"{name}: {panel['title']} ({target['legendFormat']})", _filled_in(target["expr"]))
+        Query(f"{name}: {panel['title']} ({target['legendFormat']})", filled_in(target["expr"]))
         for name, panel in panels()
         for target in panel["targets"]
     ]
+
+
+def filled_in(expr: str, rate_interval: str = "1m") -> str:
+    """Return a panel's query with every instance chosen."""
+    for variable, value in (("$__rate_interval", rate_interval), ("$namespace", ".*"), ("$instance", ".*")):
+        expr = expr.replace(variable, value)
+    return expr
 
 
 def rule_queries() -> list[Query]:
@@ -94,9 +100,3 @@ def measured(expr: str) -> list[str]:
 
     promql_parser.walk(promql_parser.parse(expr), pre_visit=visit)
     return operands or [expr]
-
-
-def _filled_in(expr: str) -> str:
-    for variable, value in _VARIABLES.items():
-        expr = expr.replace(variable, value)
-    return expr

@@ -1,5 +1,7 @@
 """A real Prometheus watches the platform through an evening on which everything goes wrong, one thing at a time."""
 
+import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +19,7 @@ import yaml
 
 from monitoring.generate import FOLDER
 from monitoring.limits import HASHING_SECONDS
-from tests.monitoring.promql import Query, measured, page_queries, panel_queries, rule_queries, rules
+from tests.monitoring.promql import Query, filled_in, measured, page_queries, panel_queries, panels, rule_queries, rules
 from tests.parts import mariadb, prometheus
 from tests.parts.etcd import Etcd
 from tests.parts.mariadb import Database, Server
@@ -56,6 +59,8 @@ class Evening:
 
     watched_by: Prometheus
     began: float
+    faults: dict[str, float] = field(default_factory=dict)
+    """When each began, in Unix time."""
     expected: dict[str, set[Alert]] = field(default_factory=dict)
     """Pending or firing at the end of each fault, those of earlier faults that last included."""
     seen: dict[str, set[Alert]] = field(default_factory=dict)
@@ -88,7 +93,7 @@ class Scene:
             raises: alerts that last to the end of the evening.
             passing: alerts that last as long as the fault.
         """
-        began = time.time()
+        began = self.evening.faults[name] = time.time()
         fault()
         wanted = self._lasting | raises | (passing or set())
         try:
@@ -132,7 +137,20 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evening]:
         with Traffic(partial(_mixture, platform.url, token), rate=4) as traffic:
             _everything_goes_wrong(scene, traffic)
         scene.evening.ended = time.time()
+        if recording := os.environ.get("RECORDING"):
+            Path(recording).write_text(json.dumps(_recorded(scene.evening)), encoding="utf-8")
         yield scene.evening
+
+
+def _recorded(evening: Evening) -> dict[str, Any]:
+    """Return what monitoring/picture.py draws: the answers to the queries of the Platform dashboard."""
+    answers = {
+        target["expr"]: evening.watched_by.history(filled_in(target["expr"], "15s"), evening.began, evening.ended)
+        for name, panel in panels()
+        if name == "platform"
+        for target in panel["targets"]
+    }
+    return {"began": evening.began, "ended": evening.ended, "faults": evening.faults, "answers": answers}
 
 
 def _config(platform: Platform) -> dict[str, Any]:
@@ -213,7 +231,7 @@ class Faults:
         with self._platform.client() as client:
             for number in range(60):
                 client.request(f"METHOD{number}", f"/path/{number}", headers={"X-Trace-ID": f"trace-{number}"})
-                client.post(f"/api/login?{number}={number}", json={"username": f"name_{number}", "password": "x" * 8})
+                client.post(f"/api/login?{number}={number}", json={"username": f"n{number}", "password": ""})
             for method, path in product(METHODS, PATHS):
                 for body, kind in product(bodies, ("application/json", "text/plain")):
                     client.request(method, path, content=body, headers={"Content-Type": kind})
@@ -251,7 +269,7 @@ def _everything_goes_wrong(scene: Scene, traffic: Traffic) -> None:
         passing={("RegistryNoLease", "critical"), ("RegistrySnapshotStale", "warning")},
     )
     scene.over(scene.etcd.resume)
-    faults.what_scanners_send()
+    scene.act("scanners pass by", faults.what_scanners_send, set())
     for process in (*platform.users, *platform.gateways):
         lines = admin(process, "/metrics").text.splitlines()
         scene.evening.series[process.module] = sum(not line.startswith("#") for line in lines)
