@@ -82,9 +82,10 @@ class Platform:
         self.ended.append(process)
         return process
 
-    def wait_until_ready(self, timeout: float = 30.0) -> None:
+    def wait_until_ready(self, timeout: float = 60.0) -> None:
         """Wait until every process is ready and every gateway has all user services."""
         for process in [*self.users, *self.gateways]:
+            process.wait_for("listening", timeout)
             wait_until(partial(is_ready, process), timeout, what=f"{process.module} to be ready")
         for gateway in self.gateways:
             wait_until(
