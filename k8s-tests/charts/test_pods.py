@@ -136,6 +136,7 @@ def test_monitors_select_what_is_there() -> None:
         assert endpoint["port"] in {port["name"] for c in template["spec"]["containers"] for port in c["ports"]}
         assert monitor["metadata"]["labels"]["release"] == "prometheus"
     monitor = of_kind(manifests, "ServiceMonitor")
+    assert {m["spec"]["jobLabel"] for m in manifests if "Monitor" in m["kind"]} == {"app.kubernetes.io/name"}
     wanted = monitor["spec"]["selector"]["matchLabels"].items()
     (service,) = [m for m in manifests if m["kind"] == "Service" and wanted <= m["metadata"]["labels"].items()]
     assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}

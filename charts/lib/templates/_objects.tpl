@@ -76,6 +76,8 @@ metadata:
   namespace: {{ $.root.Release.Namespace }}
   labels: {{- merge (include "vp.labels" $.root | fromYaml) .labels | toYaml | nindent 4 }}
 spec:
+  # Rules and dashboards find the series by the label `job`.
+  jobLabel: app.kubernetes.io/name
   selector:
     matchLabels: {{- include "vp.selectorLabels" $.root | nindent 6 }}
   podMetricsEndpoints:
@@ -119,6 +121,7 @@ metadata:
   namespace: {{ $.root.Release.Namespace }}
   labels: {{- merge (include "vp.labels" $.root | fromYaml) .labels | toYaml | nindent 4 }}
 spec:
+  jobLabel: app.kubernetes.io/name
   selector:
     matchLabels:
       app.kubernetes.io/component: metrics
