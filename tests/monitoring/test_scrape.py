@@ -34,8 +34,8 @@ def test_prometheus_accepts_the_configuration_for_one_machine(promtool: str) -> 
 
 
 @pytest.fixture(scope="module")
-def targets(promtool: str, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
-    """What the configuration for a cluster makes of these pods, each by its first port or by two."""
+def targets(promtool: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """What the configuration for a cluster makes of these pods, one of them with two ports: labels by the pod's name."""
     config = yaml.safe_load((FOLDER / "kubernetes.yaml").read_text(encoding="utf-8"))
     del config["rule_files"]
     (job,) = config["scrape_configs"]
@@ -60,23 +60,23 @@ def targets(promtool: str, tmp_path_factory: pytest.TempPathFactory) -> list[dic
         text=True,
         check=True,
     )
-    found: list[dict[str, str]] = []
+    found: dict[str, dict[str, str]] = {}
     for target in json.loads(done.stdout):
-        if (labels := target.get("labels") or {}) and labels not in found:
-            found.append(labels)
+        if labels := target.get("labels"):
+            assert found.setdefault(labels["pod"], labels) == labels
     return found
 
 
-def test_annotated_pods_that_run_are_scraped_once_and_others_never(targets: list[dict[str, str]]) -> None:
-    assert [target["pod"] for target in targets] == ["vp-user-svc-1", "ipv6"]
+def test_annotated_pods_that_run_are_scraped_once_and_others_never(targets: dict[str, dict[str, str]]) -> None:
+    assert targets.keys() == {"vp-user-svc-1", "ipv6"}
 
 
-def test_a_target_has_the_labels_that_rules_select_by(targets: list[dict[str, str]]) -> None:
-    target = targets[0]
+def test_a_target_has_the_labels_that_rules_select_by(targets: dict[str, dict[str, str]]) -> None:
+    target = targets["vp-user-svc-1"]
     assert target["__address__"] == target["instance"] == "10.0.0.1:9090"
     assert target["__metrics_path__"] == "/metrics"
     assert (target["job"], target["namespace"], target["pod"]) == ("user-svc", "video", "vp-user-svc-1")
 
 
-def test_an_ipv6_address_stands_in_brackets(targets: list[dict[str, str]]) -> None:
-    assert targets[1]["__address__"] == "[fd00::1]:9090"
+def test_an_ipv6_address_stands_in_brackets(targets: dict[str, dict[str, str]]) -> None:
+    assert targets["ipv6"]["__address__"] == "[fd00::1]:9090"
