@@ -144,6 +144,11 @@ class Traffic:
         )
         assert not self._broken, self._broken
 
+    def wait_seconds(self, seconds: float) -> None:
+        """Let it go on for so long: the length of an outage, not a wait for something to happen."""
+        self._thread.join(max(0.0, seconds))
+        assert self._thread.is_alive(), f"the traffic broke off: {self._broken}"
+
     def of(self, *operations: str) -> list[dict[str, Any]]:
         """Return the results of these operations, of all if none is named."""
         return [result for result in self.results if not operations or result["operation"] in operations]

@@ -73,6 +73,13 @@ class Platform:
         headers = {"Authorization": f"Bearer {token}"}
         return self.hand.ask({"method": "GET", "url": f"{self.gateway}/api/profile", "headers": headers})[0]
 
+    def secrets(self) -> list[str]:
+        """Return every value that the release keeps in Secrets."""
+        found = []
+        for secret in self.namespace.cluster.list_all("Secret", self.namespace.name, "app.kubernetes.io/instance=vp"):
+            found += [_decode(value) for value in secret["data"].values()]
+        return found
+
     def traffic(self, **rates: float) -> Traffic:
         """Return steady traffic: requests a second, by operation."""
         return Traffic(self.hand, self.gateway, rates)

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from parts.cluster import Manifest
 from parts.namespace import Namespace
 
 CHARTS = Path(__file__).resolve().parents[2] / "charts"
@@ -37,6 +40,12 @@ class Release:
         """Upgrade it, to another chart if one is given, and wait until everything is ready."""
         self.chart = chart or self.chart
         return self._deploy("upgrade", values, arguments, timeout)
+
+    def render(self, values: Mapping[str, Any]) -> list[Manifest]:
+        """Return what an installation on this cluster would send to it, its tests included."""
+        release = json.loads(self._deploy("install", values, ("--dry-run=server", "--output=json"), 60))
+        texts = [release["manifest"], *(hook["manifest"] for hook in release["hooks"])]
+        return [manifest for text in texts for manifest in yaml.safe_load_all(text) if manifest]
 
     def rollback(self, revision: int, timeout: int = 180) -> str:
         """Go back to a revision, and wait until everything is ready."""
