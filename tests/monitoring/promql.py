@@ -80,14 +80,19 @@ def page_queries() -> list[Query]:
 
 def metrics(expr: str) -> set[str]:
     """Return the names of the series that an expression selects."""
-    names: set[str] = set()
+    return {selector.name for selector in selectors(expr) if selector.name}
+
+
+def selectors(expr: str) -> list[promql_parser.VectorSelector]:
+    """Return the selectors of an expression."""
+    found: list[promql_parser.VectorSelector] = []
 
     def visit(node: promql_parser.Expr) -> None:
-        if isinstance(node, promql_parser.VectorSelector) and node.name:
-            names.add(node.name)
+        if isinstance(node, promql_parser.VectorSelector):
+            found.append(node)
 
     promql_parser.walk(promql_parser.parse(expr), pre_visit=visit)
-    return names
+    return found
 
 
 def measured(expr: str) -> list[str]:

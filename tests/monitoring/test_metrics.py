@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.monitoring.promql import DOCS, Query, metrics, page_queries, panel_queries, rule_queries, rules
+from tests.monitoring.promql import DOCS, Query, metrics, page_queries, panel_queries, rule_queries, rules, selectors
 from tests.monitoring.test_rules import CASES
 from tests.parts.etcd import Etcd
 from tests.parts.platform import Platform, admin
@@ -92,7 +92,7 @@ def test_the_labels_of_every_metric_are_explained(exported: Exported) -> None:
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.where)
 def test_a_query_selects_by_labels_and_values_that_there_are(exported: Exported, query: Query) -> None:
-    for selector in _selectors(query.expr):
+    for selector in selectors(query.expr):
         labels = exported.series.get(selector.name or "")
         if labels is None:
             continue  # recorded, or of Prometheus itself
@@ -122,15 +122,4 @@ def test_alerts_are_tried_on_series_as_they_are_exported(exported: Exported, pat
 def _input_series(path: Path) -> Iterator[promql_parser.VectorSelector]:
     for test in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]:
         for series in test["input_series"]:
-            yield from _selectors(series["series"])
-
-
-def _selectors(expr: str) -> list[promql_parser.VectorSelector]:
-    found: list[promql_parser.VectorSelector] = []
-
-    def visit(node: promql_parser.Expr) -> None:
-        if isinstance(node, promql_parser.VectorSelector):
-            found.append(node)
-
-    promql_parser.walk(promql_parser.parse(expr), pre_visit=visit)
-    return found
+            yield from selectors(series["series"])

@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from monitoring.generate import FOLDER
 from monitoring.limits import FAST_SECONDS, HASHING_SECONDS
 from monitoring.rules import FILES
 from telemetry.metrics import LATENCY_BUCKETS
+from tests.monitoring.promql import RULES, selectors
 
 ROOT = Path(__file__).parents[2]
-RULES = sorted((FOLDER / "rules").glob("*.yaml"))
 CASES = sorted((Path(__file__).parent / "rules").glob("*.yaml"))
 
 ALERTS = [
@@ -94,3 +93,14 @@ def test_the_alerts_are_listed() -> None:
     for _, alert in ALERTS:
         severities.setdefault(alert["alert"], set()).add(alert["labels"]["severity"])
     assert listed == {name: "both" if len(each) > 1 else each.pop() for name, each in severities.items()}
+
+
+@pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
+def test_rules_can_be_kept_to_one_installation(path: Path) -> None:
+    """Who installs the rules replaces the selector of the job; none may be without it."""
+    job = f'job="{path.stem}"'
+    for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
+        for rule in group["rules"]:
+            expr = rule["expr"].replace(job, f'{job},namespace="video"')
+            for selector in selectors(expr):
+                assert {"job", "namespace"} <= {matcher.name for matcher in selector.matchers.matchers}, expr

@@ -35,7 +35,7 @@ def test_prometheus_accepts_the_configuration_for_one_machine(promtool: str) -> 
 
 @pytest.fixture(scope="module")
 def targets(promtool: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """What the configuration for a cluster makes of these pods, one of them with two ports: labels by the pod's name."""
+    """What the configuration for a cluster makes of these pods, one of them with two ports: labels by pod."""
     config = yaml.safe_load((FOLDER / "kubernetes.yaml").read_text(encoding="utf-8"))
     del config["rule_files"]
     (job,) = config["scrape_configs"]
