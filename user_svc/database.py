@@ -115,7 +115,7 @@ class Database:
             yield connection
 
     def close(self) -> None:
-        """Close all connections, those in use when they come back. New ones can be opened."""
+        """Close all connections, those in use when they come back."""
         self.engine.dispose()
         self._own.dispose()
 

@@ -84,5 +84,3 @@ class DatabaseMonitor:
         if self._answers != (problem is None):
             self._answers = problem is None
             self._on_change()
-            if problem:
-                self._database.close()  # after a failover they may lead to what no longer is the database

@@ -10,7 +10,7 @@ from tests.parts.etcd import free_port
 from tests.parts.mariadb import PASSWORD as DB_PASSWORD
 from tests.parts.mariadb import Database, Server, server_binary
 from tests.parts.process import Process
-from tests.parts.wait import wait_until
+from tests.parts.wait import stays, wait_until
 from tests.user_svc.client import SERVICE, Client, code_of, ready_client
 
 BACK = 5.0
@@ -100,7 +100,8 @@ def test_each_cause_is_said_once_and_no_secret_is(held: Database, tmp_path: Path
     held.execute(f"CREATE USER '{user}'@'%' IDENTIFIED BY 'other'")
     env = {"DB_DSN": f"{user}@tcp(127.0.0.1:{held.server.port})/{held.name}", "DB_PASSWORD": right}
     with Process("user_svc", env=env, cwd=tmp_path) as process, Client(process) as client:
-        wait_until(lambda: len(warnings(process)) == 1)
+        wait_until(lambda: warnings(process))
+        stays(lambda: len(warnings(process)) == 1, 2.0)
         held.execute(f"ALTER USER '{user}'@'%' IDENTIFIED BY '{right}'")
         wait_until(lambda: len(warnings(process)) == 2)
         held.execute(f"GRANT ALL ON `{held.name}`.* TO '{user}'@'%'")
