@@ -42,7 +42,7 @@ def test_manifests_are_valid(chart: str, version: str, values: dict[str, Any]) -
 
 EXCEPTIONS = {
     "container-image-pull-policy": "images that were loaded into kind or minikube cannot be pulled",
-    "container-ephemeral-storage-request-and-limit": "some nodes count none and would run no pod; emptyDirs are limited",
+    "container-ephemeral-storage-request-and-limit": "a node that counts none would run no pod; emptyDirs are limited",
     "container-resources": "no CPU limits: throttling makes logins slow and etcd lose leases; any other finding counts",
     "deployment-has-host-podantiaffinity": "topologySpreadConstraints do it, and let pods share the only node",
     "statefulset-has-host-podantiaffinity": "the same",
