@@ -25,7 +25,7 @@ run: $(RUN) ## run the platform on this machine until Ctrl-C; USERS=3 runs three
 	@exec $(RUN_PY) -u -m run
 
 test: $(DEV) ## run the tests, four minutes; ARGS="-k name" goes to pytest
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadscope $(ARGS)
 
 soak: $(DEV) ## run the outages at their full length
 	$(PY) -m pytest -m soak $(ARGS)
