@@ -25,6 +25,7 @@ class Process:
 
     def __init__(self, module: str, *args: str, env: Mapping[str, str] | None = None, cwd: Path) -> None:
         self.module = module
+        self.cwd = cwd
         self._lines: list[str] = []
         self._arrival = threading.Condition()
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}

@@ -12,7 +12,8 @@ from tests.user_svc.client import Client, ready_client
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """One service on SQLite for tests that leave it as it was: use names of your own."""
-    with Process("user_svc", cwd=tmp_path_factory.mktemp("shared")) as process, ready_client(process) as client:
+    folder = tmp_path_factory.mktemp("shared")
+    with Process("user_svc", env={"LOG_LEVEL": "DEBUG"}, cwd=folder) as process, ready_client(process) as client:
         yield client
 
 

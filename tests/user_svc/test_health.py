@@ -16,7 +16,7 @@ from user_svc.health import LIVENESS, READINESS, Health
 SERVICE = "test.Service"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-ROUNDS = 300
+ROUNDS = 150
 
 
 class State:

@@ -151,12 +151,11 @@ def test_no_password_or_name_leaves_the_service(tmp_path: Path) -> None:
             assert secret not in str(failed.value)
 
 
-def test_the_trace_id_reaches_the_line_of_every_query(tmp_path: Path) -> None:
-    with Process("user_svc", env={"LOG_LEVEL": "DEBUG"}, cwd=tmp_path) as process, ready_client(process) as client:
-        client.register("alice", metadata=[("x-trace-id", "one")])
-        wait_until(lambda: records(client, method="Register"))
-        queries = [record["query"] for record in records(client, trace_id="one", message="query")]
-        assert queries == ["is_taken", "add"]
+def test_the_trace_id_reaches_the_line_of_every_query(shared: Client, name: str) -> None:
+    shared.register(name, metadata=[("x-trace-id", name)])
+    wait_until(lambda: records(shared, method="Register", trace_id=name))
+    queries = [record["query"] for record in records(shared, trace_id=name, message="query")]
+    assert queries == ["is_taken", "add"]
 
 
 def test_metrics_of_calls(shared: Client, name: str) -> None:
@@ -247,25 +246,21 @@ def test_reflection(shared: Client) -> None:
     assert {service.name for service in answer.list_services_response.service} >= {SERVICE, "grpc.health.v1.Health"}
 
 
-def test_a_lower_cost_is_raised_after_a_login(tmp_path: Path) -> None:
-    with (
-        Process("user_svc", cwd=tmp_path) as process,
-        ready_client(process) as client,
-        closing(sqlite3.connect(tmp_path / ".data/users.db")) as database,
-    ):
-        old = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4, b"2a")).decode()
-        database.execute("INSERT INTO users (username, password) VALUES ('alice', ?)", [old])
-        database.commit()
+def test_a_lower_cost_is_raised_after_a_login(shared: Client, name: str) -> None:
+    old = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4, b"2a")).decode()
+    with closing(sqlite3.connect(shared.process.cwd / ".data/users.db")) as database:
 
         def stored() -> str:
-            (value,) = database.execute("SELECT password FROM users").fetchone()
+            (value,) = database.execute("SELECT password FROM users WHERE username = ?", [name]).fetchone()
             return str(value)
 
-        assert client.login("alice", "wrong password").code == 401
-        assert client.login("alice").code == 200
+        with database:
+            database.execute("INSERT INTO users (username, password) VALUES (?, ?)", [name, old])
+        assert shared.login(name, "wrong password").code == 401
+        assert shared.login(name).code == 200
         wait_until(lambda: stored() != old)
         assert stored().startswith("$2b$10$")
-        assert client.login("alice").code == 200
+        assert shared.login(name).code == 200
 
 
 def test_the_users_are_kept_over_restarts(tmp_path: Path, name: str) -> None:

@@ -45,10 +45,3 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         process.wait_for("draining")
         process.terminate()
         assert process.wait() == 128 + signal.SIGTERM
-
-
-def test_a_signal_during_the_start_is_not_lost(tmp_path: Path) -> None:
-    with Process("user_svc", cwd=tmp_path) as process:
-        process.wait_for("listening")
-        process.terminate()
-        assert process.wait() == 0
