@@ -8,6 +8,7 @@ import pytest
 from parts.cluster import Cluster, Manifest
 from parts.context import RefusedError, select
 from parts.namespace import Namespace
+from parts.node import Node
 from parts.platform import VALUES, Platform
 
 Record = Callable[[str, object], None]
@@ -70,6 +71,12 @@ def platform(installed: Platform) -> Platform:
     """The platform, whole."""
     installed.wait_until_whole()
     return installed
+
+
+@pytest.fixture(scope="session")
+def node(new_namespace: Callable[..., Namespace]) -> Node:
+    """What sees the node's processes."""
+    return Node(new_namespace("privileged"))
 
 
 def seconds_to_ready(pod: Manifest) -> float:

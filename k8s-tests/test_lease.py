@@ -112,16 +112,17 @@ def test_etcd_away_for_five_minutes(platform: Platform, figures: Record) -> None
 def test_etcd_comes_back_without_its_data(platform: Platform, figures: Record) -> None:
     """And pods that start meanwhile wait for it."""
     restarts = platform.namespace.restarts()
-    old = {name: platform.namespace.live(name)[0]["metadata"]["name"] for name in ("user-svc", "gateway-svc")}
+    old = {n: [pod["metadata"]["name"] for pod in platform.namespace.live(n)] for n in ("user-svc", "gateway-svc")}
     with platform.traffic(login=2, profile=2) as traffic:
         platform.stop_etcd()
         platform.namespace.delete("PersistentVolumeClaim", "data-vp-etcd-0")
         wait_until(
             lambda: not platform.namespace.get("PersistentVolumeClaim", "data-vp-etcd-0"), 60, what="the volume's end"
         )
-        for pod in old.values():
-            platform.namespace.delete("Pod", pod)
-        new = {name: waiting_pod(platform, name, old[name]) for name in old}
+        for pods in old.values():
+            platform.namespace.delete("Pod", pods[0])
+        sentence = "etcd cannot be reached at ETCD_ADDRESS"
+        new = [platform.namespace.wait_for_waiting_pod(name, known, sentence) for name, known in old.items()]
         platform.start_etcd()
         began = time.monotonic()
         for name in old:
@@ -131,22 +132,7 @@ def test_etcd_comes_back_without_its_data(platform: Platform, figures: Record) -
     assert traffic.lost() == []
     platform.wait_for_keys(platform.replicas["user-svc"], 10)
     now = platform.namespace.restarts()
-    assert {name: now[name] for name in new.values()} == dict.fromkeys(new.values(), 0)
+    assert [now[name] for name in new] == [0, 0]
     assert {name: now[name] for name in now.keys() & restarts.keys()} == {
         name: restarts[name] for name in now.keys() & restarts.keys()
     }
-
-
-def waiting_pod(platform: Platform, name: str, old: str) -> str:
-    """Wait for the pod that takes the place of `old`: it is up, and is not ready as etcd is away; return its name."""
-
-    def waits() -> str:
-        for pod in platform.namespace.live(name):
-            status = pod["status"].get("containerStatuses", [{}])[0]
-            if status.get("started") and not status["ready"] and pod["metadata"]["name"] != old:
-                own: str = pod["metadata"]["name"]
-                if "etcd cannot be reached at ETCD_ADDRESS" in platform.namespace.log(own):
-                    return own
-        return ""
-
-    return wait_until(waits, 60, what=f"a {name} that waits for etcd")

@@ -2,12 +2,10 @@
 
 import re
 import time
-from collections.abc import Callable
 
 import pytest
 from conftest import Record
 from parts.cluster import condition, wait_until
-from parts.namespace import Namespace
 from parts.node import Node
 from parts.platform import Platform
 
@@ -15,11 +13,6 @@ STEADY = {"register": 1.0, "login": 3.0, "profile": 4.0}
 """Requests a second."""
 
 SERVICES = ["user-svc", "gateway-svc"]
-
-
-@pytest.fixture(scope="module")
-def node(new_namespace: Callable[..., Namespace]) -> Node:
-    return Node(new_namespace("privileged"))
 
 
 @pytest.mark.parametrize("name", SERVICES)

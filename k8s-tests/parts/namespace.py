@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import time
+from collections.abc import Collection
 from typing import Any
 
 from parts.cluster import Cluster, Manifest, condition, wait_until
@@ -89,6 +90,19 @@ class Namespace:
             wait_until(lambda: not self.pods(name, release), timeout, what=f"the end of all pods of {name}")
             return []
         return wait_until(ready, timeout, what=f"{count} ready pods of {name}")
+
+    def wait_for_waiting_pod(self, name: str, known: Collection[str], sentence: str) -> str:
+        """Wait for a new pod of the chart that is up, not ready, and says why in its log; return the pod's name."""
+
+        def waits() -> str:
+            for pod in self.live(name):
+                own: str = pod["metadata"]["name"]
+                status = pod["status"].get("containerStatuses", [{}])[0]
+                if own not in known and status.get("started") and not status["ready"] and sentence in self.log(own):
+                    return own
+            return ""
+
+        return wait_until(waits, 60, what=f"a new pod of {name} that waits")
 
     def restarts(self) -> dict[str, int]:
         """Return how often the containers of each pod have been started anew."""

@@ -73,6 +73,10 @@ class Platform:
         headers = {"Authorization": f"Bearer {token}"}
         return self.hand.ask({"method": "GET", "url": f"{self.gateway}/api/profile", "headers": headers})[0]
 
+    def secret_values(self, name: str) -> dict[str, str]:
+        """Return what a Secret holds."""
+        return {key: _decode(value) for key, value in self.namespace.secret(name).items()}
+
     def secrets(self) -> list[str]:
         """Return every value that the release keeps in Secrets."""
         found = []
