@@ -129,6 +129,10 @@ def unavailable() -> Problem:
     return Problem(503, "服务暂时不可用，请稍后重试")
 
 
-def busy() -> Problem:
-    """More passwords at once than can be checked; the waits differ, so that the refused do not all return at once."""
-    return Problem(503, "服务繁忙，请稍后重试", headers=[(b"retry-after", b"%d" % random.randint(1, 5))])  # noqa: S311
+def busy(retry_after: int) -> Problem:
+    """More passwords at once than can be checked in the next `retry_after` seconds.
+
+    What is answered is up to 4 s more, at random, so that the refused do not all return at once.
+    """
+    seconds = retry_after + random.randint(0, 4)  # noqa: S311
+    return Problem(503, "服务繁忙，请稍后重试", headers=[(b"retry-after", b"%d" % seconds)])

@@ -188,7 +188,7 @@ async def _answer(call: grpc.aio.UnaryUnaryCall[Any, R], receive: Receive) -> R:
     try:
         return await call
     except grpc.aio.AioRpcError as error:
-        raise _problem_of(error.code()) from None
+        raise _problem_of(error) from None
     except asyncio.CancelledError:
         if watch.done() and not watch.cancelled():
             raise ClientGoneError from None
@@ -203,14 +203,21 @@ async def _cancel_on_hang_up(receive: Receive, call: grpc.aio.Call) -> None:
     call.cancel()
 
 
-def _problem_of(code: grpc.StatusCode) -> Problem:
+def _problem_of(error: grpc.aio.AioRpcError) -> Problem:
+    code = error.code()
     match code:
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
             problem = problems.unavailable()
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            problem = problems.busy()
+            problem = problems.busy(_retry_after(error))
         case _:
             problem = problems.internal_error()
     level = logging.ERROR if problem.status == 500 else logging.WARNING
     logger.log(level, "the user service did not answer", extra={"code": code.name})
     return problem
+
+
+def _retry_after(error: grpc.aio.AioRpcError) -> int:
+    """Return the whole seconds after which the user service would take the call, 1 when it does not say."""
+    said = str(error.trailing_metadata().get("retry-after", ""))
+    return int(said) if said.isascii() and said.isdigit() and len(said) < 4 else 1

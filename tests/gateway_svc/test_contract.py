@@ -171,6 +171,18 @@ def test_the_user_service_fails(
         assert "retry-after" not in answer.headers
 
 
+@pytest.mark.parametrize(("said", "least"), [("17", 17), ("", 1), ("-3", 1), ("1e9", 1), ("9" * 40, 1)])
+def test_a_busy_user_service_says_when_to_come_back(
+    client: httpx.Client, users: UsersStub, said: str, least: int
+) -> None:
+    def refuse(_: str, context: grpc.ServicerContext) -> None:
+        context.set_trailing_metadata((("retry-after", said),))
+        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many passwords at once")
+
+    users.before = refuse
+    assert least <= int(client.post("/api/login", json=CREDENTIALS).headers["retry-after"]) <= least + 4
+
+
 @pytest.mark.parametrize(
     ("code", "said", "status", "msg"),
     [
