@@ -1,4 +1,4 @@
-"""Run the measurements named on the command line, or all of them, and print their table."""
+"""Run the measurements named on the command line, or all of them, and print a table for each."""
 
 import argparse
 import sys
@@ -17,12 +17,13 @@ def main() -> int:
     chosen = arguments.parse_args().case or list(CASES)
     if unknown := set(chosen) - set(CASES):
         arguments.error(f"there is no measurement {', '.join(sorted(unknown))}")
-    figures = []
+    met = True
     for case in chosen:
         with scratch() as folder:
-            figures += CASES[case](folder)
-    print(table(figures))
-    return 0 if all(figure.met for figure in figures) else 1
+            figures = CASES[case](folder)
+        print(table(figures), end="\n\n", flush=True)
+        met = met and all(figure.met for figure in figures)
+    return 0 if met else 1
 
 
 if __name__ == "__main__":

@@ -138,7 +138,9 @@ def _p99(values: list[float]) -> float:
 def _timing(folder: Path) -> list[Figure]:
     """Unknown users and wrong passwords in turn; a cost of 10 makes a difference easier to see, not harder."""
     with Service("user_svc", _user_env(folder, 10), folder=folder) as users:
-        channel = grpc.insecure_channel(f"ipv4:127.0.0.1:{users.listening()['port']}")
+        ports = users.listening()
+        until_ready(f"http://127.0.0.1:{ports['admin_port']}/readyz")
+        channel = grpc.insecure_channel(f"ipv4:127.0.0.1:{ports['port']}")
         stub = user_pb2_grpc.UserServiceStub(channel)
         stub.Register(user_pb2.RegisterRequest(username=NAME, password=PASSWORD), timeout=10)
 
