@@ -33,6 +33,10 @@ class Namespace:
         """Return one object, or None."""
         return self.cluster.get(kind, name, self.name)
 
+    def list_all(self, kind: str, selector: str = "") -> list[Manifest]:
+        """Return the objects of a kind."""
+        return self.cluster.list_all(kind, self.name, selector)
+
     def create(self, manifest: Manifest) -> Manifest:
         """Make an object here."""
         return self.cluster.create(manifest, self.name)
@@ -48,7 +52,7 @@ class Namespace:
     def pods(self, name: str, release: str = "vp") -> list[Manifest]:
         """Return the pods of a chart, those that are being stopped included."""
         selector = f"app.kubernetes.io/name={name},app.kubernetes.io/instance={release}"
-        return self.cluster.list_all("Pod", self.name, selector)
+        return self.list_all("Pod", selector)
 
     def live(self, name: str, release: str = "vp") -> list[Manifest]:
         """Return the pods of a chart that nobody has told to stop."""
@@ -73,9 +77,7 @@ class Namespace:
             counts = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "readyReplicas")]
             current = status.get("observedGeneration") == found["metadata"]["generation"]
             selector = ",".join(f"{k}={v}" for k, v in found["spec"]["selector"]["matchLabels"].items())
-            return (
-                current and counts == [wanted] * 3 and len(self.cluster.list_all("Pod", self.name, selector)) == wanted
-            )
+            return current and counts == [wanted] * 3 and len(self.list_all("Pod", selector)) == wanted
 
         wait_until(done, timeout, what=f"the rollout of {deployment}")
 
@@ -110,7 +112,7 @@ class Namespace:
             pod["metadata"]["name"]: sum(
                 status["restartCount"] for status in pod["status"].get("containerStatuses", [])
             )
-            for pod in self.cluster.list_all("Pod", self.name)
+            for pod in self.list_all("Pod")
         }
 
     def secret(self, name: str) -> dict[str, str]:
@@ -135,7 +137,7 @@ class Namespace:
     def report(self) -> str:
         """Say what is here and what went on, for a test that failed."""
         lines = []
-        for pod in self.cluster.list_all("Pod", self.name):
+        for pod in self.list_all("Pod"):
             name, status = pod["metadata"]["name"], pod["status"]
             conditions = {c["type"]: c["status"] for c in status.get("conditions", [])}
             lines.append(f"--- {name}: {status['phase']} {conditions} restarts {self.restarts().get(name)}")
@@ -143,7 +145,7 @@ class Namespace:
                 lines += self.log(name).splitlines()[-30:]
             except Exception as error:  # noqa: BLE001  # a report of what there is must not fail for what there is not
                 lines.append(f"no log: {error}"[:200])
-        events = self.cluster.list_all("Event", self.name)
+        events = self.list_all("Event")
         events.sort(key=lambda e: e.get("lastTimestamp") or e["metadata"]["creationTimestamp"])
         lines.append("--- events")
         lines += [

@@ -80,7 +80,7 @@ class Platform:
     def secrets(self) -> list[str]:
         """Return every value that the release keeps in Secrets."""
         found = []
-        for secret in self.namespace.cluster.list_all("Secret", self.namespace.name, "app.kubernetes.io/instance=vp"):
+        for secret in self.namespace.list_all("Secret", "app.kubernetes.io/instance=vp"):
             found += [_decode(value) for value in secret["data"].values()]
         return found
 
