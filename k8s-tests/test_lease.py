@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 from conftest import Record
-from parts.cluster import Execution, Manifest, condition, wait_until
+from parts.cluster import Execution, condition, ready_since, wait_until
 from parts.hand import INSIDE
 from parts.platform import Platform
 
@@ -43,12 +43,6 @@ class Statuses:
         """Whether the name has been just these, one after the other."""
         self.seen += [json.loads(line)["status"] for line in self._running.lines()]
         return self.seen == list(statuses)
-
-
-def ready_since(pod: Manifest) -> str:
-    """Return when a pod became what it is."""
-    since: str = next(c for c in pod["status"]["conditions"] if c["type"] == "Ready")["lastTransitionTime"]
-    return since
 
 
 @pytest.mark.parametrize("loss", ["lease revoked", "key deleted"])

@@ -1,6 +1,5 @@
 """The cluster's API, in the terms of manifests: what is read is a dictionary, as is what is written."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -223,6 +222,7 @@ def condition(item: Manifest, name: str) -> bool:
     return bool(found) and found[0]["status"] == "True"
 
 
-def parse_lines(text: str) -> list[Manifest]:
-    """Read JSON lines, passing over others."""
-    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+def ready_since(pod: Manifest) -> str:
+    """Return when a pod became what it is."""
+    since: str = next(c for c in pod["status"]["conditions"] if c["type"] == "Ready")["lastTransitionTime"]
+    return since

@@ -62,10 +62,10 @@ class Namespace:
         """Ask for so many pods."""
         self.patch(kind, name, {"spec": {"replicas": replicas}})
 
-    def restart(self, deployment: str) -> None:
+    def restart(self, name: str, kind: str = "Deployment") -> None:
         """Replace every pod, as `kubectl rollout restart` does."""
         at = {"kubectl.kubernetes.io/restartedAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-        self.patch("Deployment", deployment, {"spec": {"template": {"metadata": {"annotations": at}}}})
+        self.patch(kind, name, {"spec": {"template": {"metadata": {"annotations": at}}}})
 
     def wait_for_rollout(self, deployment: str, timeout: float = 120) -> None:
         """Wait until all pods are of the latest template and ready, and the old ones are gone."""

@@ -1,0 +1,99 @@
+"""An etcd of three members, which demands users and passwords."""
+
+from collections.abc import Callable
+
+import pytest
+from conftest import Record
+from parts.cluster import CommandError, condition, ready_since, wait_until
+from parts.namespace import Namespace
+from parts.platform import SMALL, Platform
+from parts.release import HelmError
+
+STEADY = {"register": 1.0, "login": 3.0, "profile": 2.0}
+"""Requests a second."""
+
+VALUES = {
+    **SMALL,
+    "etcd": {**SMALL["etcd"], "replicaCount": 3},
+    "global": {"registry": {"auth": {"enabled": True}}},
+}
+
+
+@pytest.fixture(scope="module")
+def three(new_namespace: Callable[..., Namespace]) -> Platform:
+    """A platform with such an etcd, and one pod of each service."""
+    platform = Platform(new_namespace(), VALUES)
+    platform.install()
+    return platform
+
+
+def etcdctl(platform: Platform, user: str, *arguments: str) -> str:
+    """Run etcdctl as a user, and return what it says, its refusals included."""
+    login = [f"--user={user}:{platform.secret_values('vp-etcd')[f'{user}-password']}"] if user else []
+    try:
+        return platform.etcdctl(*login, *arguments)
+    except CommandError as refusal:
+        return str(refusal)
+
+
+def test_each_may_do_its_work_and_no_more(three: Platform) -> None:
+    three.release.test()
+    prefix, record = "kitex/registry-etcd/user/", "kitex/registry-etcd/user/192.0.2.1:1"
+    assert "user name is empty" in etcdctl(three, "", "get", "--prefix", prefix)
+    address = three.namespace.live("user-svc")[0]["status"]["podIP"]
+    assert address in etcdctl(three, "resolver", "get", "--prefix", prefix)
+    assert "permission denied" in etcdctl(three, "resolver", "put", record, "{}")
+    assert "permission denied" in etcdctl(three, "registrar", "put", "elsewhere", "{}")
+    assert "permission denied" in etcdctl(three, "registrar", "user", "list")
+    assert etcdctl(three, "root", "user", "list").split() == ["registrar", "resolver", "root"]
+
+
+def states(three: Platform) -> dict[str, str]:
+    """Return since when each pod of the services has been ready."""
+    pods = [pod for name in ("user-svc", "gateway-svc") for pod in three.namespace.live(name)]
+    assert all(condition(pod, "Ready") for pod in pods)
+    return {pod["metadata"]["name"]: ready_since(pod) for pod in pods}
+
+
+def test_one_member_away_is_not_noticed(three: Platform, figures: Record) -> None:
+    before, restarts = states(three), three.namespace.restarts()
+    with three.traffic(**STEADY) as traffic:
+        three.namespace.delete("Pod", "vp-etcd-1", now=True)
+        wait_until(lambda: len(ready_members(three)) == 2, 30, what="two members")
+        three.namespace.wait_for_pods("etcd", 3)
+        traffic.wait_for(30)
+    figures("one of three members away", traffic.summary)
+    assert traffic.lost() == []
+    assert states(three) == before
+    services = before.keys()
+    now = three.namespace.restarts()
+    assert {name: now[name] for name in services} == {name: restarts[name] for name in services}
+
+
+def ready_members(three: Platform) -> list[str]:
+    """Return the names of the members that are ready."""
+    return [pod["metadata"]["name"] for pod in three.namespace.live("etcd") if condition(pod, "Ready")]
+
+
+def test_rolling_the_members_is_not_noticed(three: Platform, figures: Record) -> None:
+    before = states(three)
+    old = {pod["metadata"]["uid"] for pod in three.namespace.live("etcd")}
+
+    def rolled() -> bool:
+        pods = three.namespace.pods("etcd")
+        new = not old & {pod["metadata"]["uid"] for pod in pods}
+        return new and len(pods) == 3 and all(condition(pod, "Ready") for pod in pods)
+
+    with three.traffic(**STEADY) as traffic:
+        three.namespace.restart("vp-etcd", kind="StatefulSet")
+        wait_until(rolled, 180, what="three new members")
+        traffic.wait_for(30)
+    figures("three members rolled", traffic.summary)
+    assert traffic.lost() == []
+    assert states(three) == before
+
+
+def test_member_count_of_a_live_etcd_cannot_be_changed(three: Platform) -> None:
+    values = {**VALUES, "etcd": SMALL["etcd"]}
+    with pytest.raises(HelmError, match="replicaCount is 1, and the running etcd has 3"):
+        three.release.upgrade(values)
