@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from tests.parts.etcd import Etcd
+from tests.parts.etcd import Etcd, EtcdCluster
 from tests.parts.platform import Platform
 from tests.parts.process import Process
 from tests.parts.traffic import Traffic, post
@@ -56,6 +56,70 @@ def test_everyone_is_answered_during_an_outage(
     own_etcd: Etcd, make_platform: Callable[..., Platform], kind: str
 ) -> None:
     outage(make_platform(own_etcd, env={"REGISTRY_TTL": "1"}), kind, 3)
+
+
+def test_everyone_is_answered_whatever_is_done_to_the_registration(
+    own_etcd: Etcd, make_platform: Callable[..., Platform]
+) -> None:
+    platform = make_platform(own_etcd)
+    (address,) = platform.keys
+    key = f"{platform.prefix}/user/{address}"
+
+    def is_back() -> bool:
+        held = own_etcd.keys(key).get(key)
+        return held is not None and held.lease != 0 and b'"network"' in held.value
+
+    faults: list[Callable[[], object]] = [
+        lambda: own_etcd.delete(key),
+        lambda: own_etcd.revoke(platform.keys[address]),
+        lambda: own_etcd.put(key, "no record"),
+        lambda: own_etcd.put(f"{platform.prefix}/user/nobody", b"\xff"),
+        own_etcd.compact,
+    ]
+    with platform.client() as client:
+        assert client.post("/api/register", json=account()).status_code == 200
+    with Traffic(post(platform.url, "/api/register", account()), rate=10) as traffic:
+        for fault in faults:
+            traffic.wait_for(3)
+            fault()
+            wait_until(is_back, BACK_WITHIN, what="the instance to be registered under a lease")
+        wait_until(lambda: set(platform.keys.values()) >= own_etcd.leases(), 15, what="former leases to go")
+        traffic.wait_for(5)
+    assert not traffic.others(409), traffic.summary
+
+
+def test_everyone_is_answered_when_tokens_of_etcd_expire(make_platform: Callable[..., Platform]) -> None:
+    with Etcd("--auth-token-ttl=1", "--bcrypt-cost=4") as etcd:
+        platform = make_platform(etcd, env={"ETCD_USERNAME": "registry", "ETCD_PASSWORD": "a-password-of-etcd"})
+        with platform.client() as client:
+            assert client.post("/api/register", json=account()).status_code == 200
+        with Traffic(post(platform.url, "/api/register", account()), rate=10) as traffic:
+            etcd.enable_auth("of-root", {"registry": ("a-password-of-etcd", "readwrite", f"{platform.prefix}/")})
+            traffic.wait_seconds(4)  # several lives of a token
+            wait_until(lambda: _seen_by_root(etcd, platform), BACK_WITHIN, what="the instance to be registered")
+            traffic.wait_for(5)
+        assert not traffic.others(409), traffic.summary
+        assert "a-password-of-etcd" not in platform.output
+
+
+def _seen_by_root(etcd: Etcd, platform: Platform) -> bool:
+    etcd.authenticate("of-root")
+    return registered(platform)
+
+
+def test_everyone_is_answered_when_one_of_three_members_is_lost(make_platform: Callable[..., Platform]) -> None:
+    with EtcdCluster() as cluster:
+        lost, *rest = cluster.members
+        platform = make_platform(rest[0], env={"ETCD_ADDRESS": ",".join(cluster.endpoints)})
+        with platform.client() as client:
+            assert client.post("/api/register", json=account()).status_code == 200
+        with Traffic(post(platform.url, "/api/register", account()), rate=10) as traffic:
+            traffic.wait_for(5)
+            lost.kill()
+            traffic.wait_seconds(4)  # longer than a lease lives
+            wait_until(lambda: registered(platform), BACK_WITHIN, what="the instance to be registered")
+            traffic.wait_for(5)
+        assert not traffic.others(409), traffic.summary
 
 
 @pytest.mark.soak
