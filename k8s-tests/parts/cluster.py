@@ -19,6 +19,8 @@ _VERSIONS = {
     "Deployment": "apps/v1",
     "ReplicaSet": "apps/v1",
     "StatefulSet": "apps/v1",
+    "PodMonitor": "monitoring.coreos.com/v1",
+    "ServiceMonitor": "monitoring.coreos.com/v1",
     "NetworkPolicy": "networking.k8s.io/v1",
     "PodDisruptionBudget": "policy/v1",
     "CustomResourceDefinition": "apiextensions.k8s.io/v1",
@@ -131,6 +133,15 @@ class Cluster:
         # as it is: the library would parse a log of one line of JSON
         answer: Any = pods.read_namespaced_pod_log(
             pod, namespace, container=container, previous=previous, _preload_content=False
+        )
+        text: str = answer.data.decode()
+        return text
+
+    def proxy(self, pod: str, namespace: str, port: int, path: str) -> str:
+        """Ask a pod by HTTP, by way of the API server, and return the answer's body."""
+        pods = CoreV1Api(self._api)
+        answer: Any = pods.connect_get_namespaced_pod_proxy_with_path(
+            f"{pod}:{port}", namespace, path, _preload_content=False
         )
         text: str = answer.data.decode()
         return text
