@@ -36,7 +36,6 @@ class Health:
         # Watch takes no thread a watcher, and neither Check nor Watch one of those that calls wait for hashes on.
         self._threads = ThreadPoolExecutor(_CHECK_THREADS, thread_name_prefix="health")
         self.servicer = _Servicer(self._threads)
-        self.servicer.Check.__func__.experimental_thread_pool = self._threads  # type: ignore[attr-defined]
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
         self.refresh()
 
@@ -91,14 +90,23 @@ class Health:
 
 
 class _Servicer(health.HealthServicer):
-    """The library's, on a class of our own, since its options are kept on the class's functions."""
+    """The library's, with functions of its own: the library keeps a servicer's options on the class's functions."""
 
     _lock: threading.RLock
     _send_response_callbacks: dict[str, set[Callable[[Any], None]]]
 
     def __init__(self, threads: ThreadPoolExecutor) -> None:
         super().__init__(experimental_non_blocking=True, experimental_thread_pool=threads)
+        self.Check.__func__.experimental_thread_pool = threads  # type: ignore[attr-defined]
         self._threads = threads
+
+    def Check(self, *call: Any) -> Any:  # the contract's name
+        """Answer for one name, now."""
+        return super().Check(*call)
+
+    def Watch(self, *call: Any, **options: Any) -> Any:  # the contract's name
+        """Answer for one name, now and at each change."""
+        return super().Watch(*call, **options)
 
     def end_watches(self) -> None:
         """End every Watch; a server that stops would wait for them until its grace is over."""

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import HealthServicer
 
 from tests.parts.wait import wait_until
 from user_svc.health import LIVENESS, READINESS, Health
@@ -151,3 +152,12 @@ def test_a_watcher_that_leaves_while_a_status_is_sent_does_not_stall_the_server(
         finally:
             stopped.set()
             flapping.join(5)
+
+
+def test_other_health_services_of_the_process_keep_their_threads() -> None:
+    """The library keeps options on its class's functions, where a pool that is shut down would end every server."""
+    plain: Any = HealthServicer(experimental_non_blocking=False)
+    Health("test.Service", lease_is_held=lambda: True, database_answers=lambda: True)
+    assert plain.Watch.experimental_thread_pool is None
+    assert plain.Watch.experimental_non_blocking is False
+    assert not hasattr(plain.Check, "experimental_thread_pool")
