@@ -4,4 +4,4 @@ k8s-test: $(DEV) ## test on a cluster, made here when kubectl has none; ARGS="-k
 	@k8s-tests/run.sh $(ARGS)
 
 k8s-soak: $(DEV) ## run the long tests on a cluster: outages at their full length
-	@k8s-tests/run.sh -m soak $(ARGS)
+	@k8s-tests/run.sh soak $(ARGS)

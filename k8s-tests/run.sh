@@ -1,9 +1,16 @@
 #!/usr/bin/env bash
-# run.sh [ARGUMENTS]: the tests on a live cluster, with arguments for pytest. The cluster is the one that kubectl has selected, if tests may
-# touch it; where kubectl has none, one is made on this machine. The images are built and loaded, under the tag `next` as well: what
-# tests upgrade to.
+# run.sh [soak] [ARGUMENTS]: the tests on a live cluster, or those that take long, with arguments for pytest. The cluster is the one that
+# kubectl has selected, if tests may touch it; where kubectl has none, one is made on this machine. The images are built and loaded, under
+# the tag `next` as well: what tests upgrade to.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+soak=
+if [ "${1:-}" = soak ]; then
+  soak=yes
+  shift
+  set -- -m soak "$@"
+fi
 
 build_with_docker() {
   local name
@@ -24,6 +31,10 @@ case $kind in
     eval "$selection"
     k8s-tests/cluster/images.sh
     for image in "${images[@]}"; do ctr images tag --force "$image:$version" "$image:next"; done
+    if [ -n "$soak" ]; then
+      selection=$(k8s-tests/cluster/docker.sh)
+      eval "$selection"
+    fi
     ;;
   kind)
     build_with_docker

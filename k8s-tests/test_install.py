@@ -1,6 +1,10 @@
 """One `helm install` gives all of it, and it works."""
 
 import json
+import os
+import socket
+import subprocess
+from pathlib import Path
 
 from parts.platform import JSON, Platform
 
@@ -39,3 +43,34 @@ def test_seed_flow_byte_for_byte(platform: Platform) -> None:
     profile = platform.profile(token)
     data = f'{{"user_id":{number},"username":"testuser123"}}'
     assert (profile["status"], profile["body"]) == (200, f'{{"code":200,"msg":"获取用户信息成功","data":{data}}}')
+
+
+def test_notes_work_when_pasted(platform: Platform, tmp_path: Path) -> None:
+    """From outside, by way of kubectl; with a port that is free here in the place of 8080."""
+    context = platform.namespace.cluster.context.name
+    view = ["kubectl", "config", "view", "--raw", "--minify", "--flatten", f"--context={context}"]
+    config = tmp_path / "kubeconfig"
+    config.write_text(subprocess.run(view, capture_output=True, text=True, timeout=30, check=True).stdout)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+    notes = platform.release.helm("get", "notes", "vp").partition("Made once and kept")[0]
+    lines = [line.strip() for line in notes.splitlines() if line.startswith("  ")]
+    assert len(lines) >= 7
+    script = "\n".join(lines).replace("8080:8080", f"{port}:8080").replace("127.0.0.1:8080", f"127.0.0.1:{port}")
+    # a person takes longer to paste than the forwarding takes to begin
+    script = script.replace(
+        " &\n", f" > forward.log &\nuntil grep -q 'from 127.0.0.1:{port}' forward.log; do :; done\n"
+    )
+    run = subprocess.run(
+        ["bash", "-c", f"set -eu; trap 'kill $(jobs -p)' EXIT\n{script}"],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        cwd=tmp_path,
+        env={**os.environ, "KUBECONFIG": str(config)},
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert '{"message":"pong"}' in run.stdout
+    assert '"msg":"登录成功"' in run.stdout

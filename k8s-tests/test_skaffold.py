@@ -1,0 +1,126 @@
+"""The real skaffold: it builds, installs, and puts a changed file into a running pod.
+
+It needs a Docker daemon and skaffold on the PATH. REGISTRY names a registry that both the daemon and the nodes reach;
+without it images are expected to reach the node by themselves, as on kind and minikube.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import Record
+from parts.cluster import CommandError, wait_until
+from parts.hand import Hand
+from parts.namespace import Namespace
+from parts.release import CHARTS, Release
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
+
+REPOSITORY = CHARTS.parent
+IMAGES = {"localhost/video-platform/user-svc", "localhost/video-platform/gateway-svc"}
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is committed or about to be: a changed file must not be one of the working tree."""
+    folder = tmp_path_factory.mktemp("skaffold") / "repository"
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(listing, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    for name in files.split("\0"):
+        source, target = REPOSITORY / name, folder / name
+        if name and (source.exists() or source.is_symlink()):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target, follow_symlinks=False)
+    return folder
+
+
+def command(verb: str, namespace: Namespace, *arguments: str) -> list[str]:
+    program = shutil.which("skaffold")
+    assert program, "skaffold is not on the PATH"
+    registry = ["--default-repo", os.environ["REGISTRY"]] if os.environ.get("REGISTRY") else []
+    context = ["--kube-context", namespace.cluster.context.name]
+    where = registry if verb in {"build", "render"} else [*registry, "--namespace", namespace.name]
+    return [program, verb, *context, *where, *arguments]
+
+
+def skaffold(folder: Path, verb: str, namespace: Namespace, *arguments: str, timeout: float = 900) -> str:
+    """Run skaffold to its end and return what it prints."""
+    run = subprocess.run(
+        command(verb, namespace, *arguments), cwd=folder, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
+@pytest.fixture(scope="module")
+def namespace(new_namespace: Callable[..., Namespace]) -> Namespace:
+    return new_namespace()
+
+
+def test_diagnose(copy: Path, namespace: Namespace) -> None:
+    told = skaffold(copy, "diagnose", namespace)
+    for image in IMAGES:
+        assert image in told
+
+
+def test_render(copy: Path, namespace: Namespace) -> None:
+    text = skaffold(copy, "render", namespace, "--digest-source=tag", "--offline")
+    kinds = {manifest["kind"] for manifest in yaml.safe_load_all(text) if manifest}
+    assert kinds >= {"Deployment", "StatefulSet", "Service", "NetworkPolicy"}
+
+
+def test_run_installs_what_build_built(copy: Path, namespace: Namespace, figures: Record, tmp_path: Path) -> None:
+    began = time.monotonic()
+    built = tmp_path / "built.json"
+    skaffold(copy, "build", namespace, f"--file-output={built}")
+    figures("skaffold build, seconds", time.monotonic() - began)
+    began = time.monotonic()
+    skaffold(copy, "run", namespace, "--port-forward=off", "--tail=false", f"--build-artifacts={built}")
+    figures("skaffold run of what was built, seconds", time.monotonic() - began)
+    assert "ok  the user logs in: 200" in Release(namespace).test()
+    (pod, *_) = namespace.live("gateway-svc")
+    built_image = pod["spec"]["containers"][0]["image"].partition("@")[0].rpartition(":")[0]
+    assert built_image.endswith("gateway-svc")
+    skaffold(copy, "delete", namespace)
+
+
+def test_dev_changes_the_running_pod(copy: Path, new_namespace: Callable[..., Namespace], figures: Record) -> None:
+    namespace = new_namespace()
+    hand = Hand(namespace)
+    handlers = copy / "gateway_svc" / "handlers.py"
+    text = handlers.read_text()
+    assert '"pong"' in text
+    log = copy.parent / "dev.log"
+    arguments = ("--port-forward=off", "--tail=false", "--cleanup=false", "--status-check=true")
+
+    def ping() -> str:
+        if not log.read_text().count("Watching for changes") or not namespace.live("gateway-svc"):
+            return ""
+        try:
+            answer = hand.ask({"method": "GET", "url": "http://vp-gateway-svc:8080/ping"})
+        except CommandError:  # nobody listens while it starts
+            return ""
+        return str(answer[0]["body"])
+
+    with log.open("w") as output:
+        running = subprocess.Popen(
+            command("dev", namespace, *arguments), cwd=copy, stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            wait_until(lambda: running.poll() is not None or "pong" in ping(), 900, what="the first answer")
+            assert running.poll() is None, log.read_text()
+            (pod,) = namespace.live("gateway-svc")
+            handlers.write_text(text.replace('"pong"', '"changed"'))
+            began = time.monotonic()
+            wait_until(lambda: ping() == '{"message":"changed"}', 60, what="the changed answer")
+            figures("skaffold dev: seconds from a changed file to a changed answer", time.monotonic() - began)
+            assert [p["metadata"]["uid"] for p in namespace.live("gateway-svc")] == [pod["metadata"]["uid"]]
+        finally:
+            running.send_signal(signal.SIGINT)
+            running.wait(120)
