@@ -69,7 +69,7 @@ def installed(new_namespace: Callable[..., Namespace], figures: Record) -> Platf
 @pytest.fixture
 def platform(installed: Platform) -> Platform:
     """The platform, whole."""
-    installed.wait_until_whole()
+    installed.restore()
     return installed
 
 

@@ -160,6 +160,6 @@ class Traffic:
     @property
     def summary(self) -> str:
         """How many requests of each operation ended how."""
-        counts = Counter((r["operation"], r["status"] or r.get("error", "")[:40]) for r in self.results)
+        counts = Counter((r["operation"], str(r["status"] or r.get("error", ""))[:40]) for r in self.results)
         slowest = max((r["took"] for r in self.results), default=0.0)
         return ", ".join(f"{o} {s}: {n}" for (o, s), n in sorted(counts.items())) + f", slowest {slowest:.2f} s"

@@ -44,6 +44,15 @@ class Platform:
         self.hand.wait()
         return notes
 
+    def restore(self) -> None:
+        """Put back what a test that failed may have scaled away, and wait until it is whole."""
+        for name, count in self.replicas.items():
+            kind = "Deployment" if name.endswith("-svc") else "StatefulSet"
+            found = self.namespace.get(kind, f"vp-{name}")
+            if found and found["spec"]["replicas"] != count:
+                self.namespace.scale(kind, f"vp-{name}", count)
+        self.wait_until_whole()
+
     def wait_until_whole(self, timeout: float = 120) -> None:
         """Wait until every pod that there should be is ready, and no other is left."""
         for name, count in self.replicas.items():
