@@ -176,8 +176,8 @@ def shell(line: str) -> dict[str, Any]:
 @pytest.mark.parametrize("after", [0.3, 0.8])
 def test_ctrl_c_at_any_moment_of_the_start(tree: Path, ports: dict[str, str], after: float) -> None:
     with Terminal(tree, *BUILT, env=ports) as terminal:
-        # make is done with reading its file
-        wait_until(lambda: "run" in [word for process in terminal.know_family() for word in words(process)], 20)
+        # make is done with reading its file; interrupted there, it ends with words and a code of its own
+        wait_until(lambda: any(words(process)[-2:] == ["-m", "run"] for process in terminal.know_family()), 20)
         deadline = time.monotonic() + after
         while time.monotonic() < deadline:
             terminal.know_family()
