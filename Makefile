@@ -13,7 +13,7 @@ PY := .venv/bin/python
 RUN_PY := .venv-run/bin/python
 OUT := .
 comma := ,
-GROUPS := dev run user gateway build reload
+GROUPS := dev run user gateway build reload go
 
 .PHONY: charts-test charts-tools charts-docs charts-schema help run test soak bench lint protos lock
 .DEFAULT_GOAL := help
