@@ -46,13 +46,29 @@ build() {
   mv "$to.new" "$to"
 }
 
+# Go puts itself on the PATH here: the machine's, which fetches a newer one for a module that asks for it (from 1.21 on), or the locked one.
+find_go() {
+  local lock=$here/../../requirements/go.txt environment there
+  there=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null || true)
+  if printf '%s\n' go1.21 "${there:-none}" | sort --version-sort --check=quiet && [ -n "$there" ]; then return; fi
+  environment=$cache/go-$(key_of "$lock")
+  if [ ! -d "$environment" ]; then
+    python3 -c 'import ensurepip, venv' 2>/dev/null || die "Needs Go 1.26 or later, or Python's venv module to install one."
+    rm -rf "$environment.new"
+    python3 -m venv "$environment.new"
+    step "Go installed" "$environment.new/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock"
+    mv "$environment.new" "$environment"
+  fi
+  PATH=$(echo "$environment"/lib/python*/site-packages/go/bin):$PATH
+}
+
 mkdir -p "$cache/bin"
 for name; do
   flags=$(flags_of "$name")
   to=$cache/bin/$name-$(key_of "$here/tools/$name"/* <(echo "$flags"))
   if [ ! -d "$to" ]; then
-    command -v go >/dev/null || die "Needs Go 1.26 or later on the PATH to build $name."
     alone build
+    find_go
     [ -d "$to" ] || step "$name built from the Go module registry" build "$name" "$flags" "$to"
   fi
   echo "$to"
