@@ -1,6 +1,9 @@
 """An etcd of three members, which demands users and passwords."""
 
+import json
+import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from conftest import Record
@@ -12,7 +15,7 @@ from parts.release import HelmError
 STEADY = {"register": 1.0, "login": 3.0, "profile": 2.0}
 """Requests a second."""
 
-VALUES = {
+VALUES: dict[str, Any] = {
     **SMALL,
     "etcd": {**SMALL["etcd"], "replicaCount": 3},
     "global": {"registry": {"auth": {"enabled": True}}},
@@ -91,6 +94,48 @@ def test_rolling_the_members_is_not_noticed(three: Platform, figures: Record) ->
     figures("three members rolled", traffic.summary)
     assert traffic.lost() == []
     assert states(three) == before
+
+
+def test_member_that_lost_its_volume_is_replaced(three: Platform, figures: Record) -> None:
+    """In the way of docs/kubernetes.md, step by step."""
+    before = states(three)
+    replacing = {**VALUES, "etcd": {**VALUES["etcd"], "initialClusterState": "existing"}}
+    claim = "data-vp-etcd-1"
+    with three.traffic(**STEADY) as traffic:
+        three.namespace.delete("PersistentVolumeClaim", claim)
+        three.namespace.delete("Pod", "vp-etcd-1", now=True)
+
+        def refuses() -> bool:
+            pod = three.namespace.get("Pod", "vp-etcd-1")
+            return pod is not None and "already been bootstrapped" in three.namespace.last_words(pod, "etcd")
+
+        wait_until(refuses, 60, what="a member that finds itself in the others' memory")
+        three.release.upgrade(replacing, "--wait=false")
+        members = json.loads(etcdctl(three, "root", "member", "list", "--write-out=json"))["members"]
+        (lost,) = (f"{member['ID']:x}" for member in members if member["name"] == "vp-etcd-1")
+        etcdctl(three, "root", "member", "remove", lost)
+        etcdctl(three, "root", "member", "add", "vp-etcd-1", "--peer-urls=http://vp-etcd-1.vp-etcd-peers:2380")
+        three.namespace.delete("PersistentVolumeClaim", claim)
+        three.namespace.delete("Pod", "vp-etcd-1", now=True)
+        began = time.monotonic()
+        wait_until(lambda: rolled_to(three, "existing"), 180, what="three members")
+        figures("a member's volume lost: seconds from its new claim to three ready members", time.monotonic() - began)
+        three.release.upgrade(VALUES)
+        wait_until(lambda: rolled_to(three, "new"), 180, what="three members as before")
+        traffic.wait_for(30)
+    assert len(json.loads(etcdctl(three, "root", "member", "list", "--write-out=json"))["members"]) == 3
+    assert traffic.lost() == []
+    assert states(three) == before
+
+
+def rolled_to(three: Platform, state: str) -> bool:
+    """Whether all members are ready, and configured in this way."""
+    pods = three.namespace.pods("etcd")
+    flag = f"--initial-cluster-state={state}"
+    return len(pods) == 3 and all(
+        condition(pod, "Ready") and flag in next(c for c in pod["spec"]["containers"] if c["name"] == "etcd")["args"]
+        for pod in pods
+    )
 
 
 def test_member_count_of_a_live_etcd_cannot_be_changed(three: Platform) -> None:

@@ -5,7 +5,10 @@ import os
 import secrets
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
+
+from kubernetes.client.exceptions import ApiException
 
 from parts.cluster import Cluster, Manifest, condition, wait_until
 
@@ -125,6 +128,14 @@ class Namespace:
     def execute(self, pod: str, *command: str, timeout: float = 60) -> str:
         """Run a command in a pod and return what it wrote to stdout."""
         return self.cluster.execute(pod, self.name, *command, timeout=timeout)
+
+    def last_words(self, pod: Manifest, container: str | None = None) -> str:
+        """Return what a container wrote in its last run and in this one, as far as the node still has it."""
+        text = ""
+        for previous in (True, False):
+            with suppress(ApiException):
+                text += self.cluster.log(pod["metadata"]["name"], self.name, container=container, previous=previous)
+        return text
 
     def log(self, pod: str, *, previous: bool = False) -> str:
         """Return what a pod's container has written."""
