@@ -22,15 +22,21 @@ from gateway_svc.health import Health
 from gateway_svc.tokens import Tokens
 from gateway_svc.users_client import UsersClient, target_of
 from registry import EtcdConfig, Resolver, Snapshot
+from telemetry import spans
 from telemetry.admin import AdminServer
+from telemetry.logs import LIFECYCLE
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept. Load balancers keep theirs for less (60 s is usual), so that it is they who
 close it, and no request is sent into a connection that is about to end."""
+IDLE_SHARE = 1 / 4
+"""The share of the grace for which idle connections are left to their clients after the drain delay: 5 s of 20. What is
+sent in the very moment in which the server closes is lost, and a connection that was not used for so long is hardly
+used just then. Clients that drop idle connections by themselves do so after 5 s, or much later."""
 MAX_HEAD = 64 * 1024
 """Bytes of a request's line and headers, give or take what arrives at once."""
 
-logger = logging.getLogger("gateway_svc")
+logger = logging.getLogger(LIFECYCLE)
 
 
 class PortTakenError(Exception):
@@ -76,6 +82,8 @@ class Server:
         logger.info("draining")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(at_once.wait(), self._settings.drain_delay)
+        if self._settings.drain_delay:
+            await _either(asyncio.create_task(http.wait_for_clients(self._settings.grace)), at_once.wait())
         http.should_exit = True
         await _either(serving, at_once.wait())
         http.force_exit = True
@@ -83,6 +91,7 @@ class Server:
         if resolver is not None:
             await asyncio.to_thread(resolver.stop)
         await self._users.close()
+        await asyncio.to_thread(spans.stop)
         await asyncio.to_thread(self._admin.stop)
         beat.cancel()
         logger.info("stopped")
@@ -90,7 +99,12 @@ class Server:
     async def _http(self) -> "_Http":
         settings = self._settings
         tokens = Tokens(settings.jwt_secret.get_secret_value(), settings.previous_secrets, issuer=settings.jwt_issuer)
-        application = await app.build(Handlers(self._users, tokens), self._health, body_timeout=settings.body_timeout)
+        application = await app.build(
+            Handlers(self._users, tokens),
+            self._health,
+            body_timeout=settings.body_timeout,
+            access_log_sample=settings.access_log_sample,
+        )
         config = uvicorn.Config(
             application,
             http=_Protocol,
@@ -178,6 +192,13 @@ class _Http(uvicorn.Server):
             await asyncio.sleep(0.01)
         if serving.done():
             await serving
+
+    async def wait_for_clients(self, grace: float) -> None:
+        """Wait until no connection is left, or for their share of `grace`; requests in flight keep the rest."""
+        began = time.monotonic()
+        while self.server_state.connections and time.monotonic() - began < grace * IDLE_SHARE:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # uvicorn offers no event
+        self.config.timeout_graceful_shutdown = math.ceil(grace - (time.monotonic() - began))
 
 
 def _stop_signals() -> tuple[asyncio.Event, asyncio.Event]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import select
 import socket
 import threading
 import time
@@ -121,6 +122,10 @@ class Connection:
             answer += received
         return answer
 
+    def quiet_for(self, seconds: float) -> bool:
+        """Whether the gateway neither says anything nor closes."""
+        return not select.select([self._socket], [], [], seconds)[0]
+
     @property
     def closed(self) -> bool:
         return self._socket.recv(1) == b""
@@ -180,6 +185,23 @@ def test_draining(start_gateway: StartGateway, users: UsersStub, connect: Callab
         "stopped",
     ]
     assert "Traceback" not in gateway.output
+
+
+def test_idle_connection_is_left_to_its_client(
+    start_gateway: StartGateway, users: UsersStub, connect: Callable[[Process], Connection]
+) -> None:
+    """Beyond the drain delay: what it sends just then would be lost. When it has left, nothing is waited for."""
+    gateway = start_gateway(USER_SERVICE_TARGET=users.target, DRAIN_DELAY="0.2", GRACE="40")
+    idle = connect(gateway)
+    idle.ask()
+    gateway.terminate()
+    gateway.wait_for("draining")
+    assert idle.quiet_for(1)
+    answer = idle.ask()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nconnection: close\r\n" in answer
+    assert idle.closed
+    assert gateway.wait(5) == 0
 
 
 @pytest.mark.parametrize("how", ["a second SIGTERM", "the end of GRACE"])
