@@ -9,7 +9,7 @@ from parts import operator
 from parts.cluster import Cluster, Manifest
 from parts.platform import VALUES, Platform
 
-RULES = Path(__file__).parents[1] / "monitoring" / "generated" / "rules"
+CHARTS = Path(__file__).parents[1] / "charts"
 GROUP = "monitoring.coreos.com/v1"
 
 POD_MONITOR = {"metrics": {"podMonitor": {"enabled": True}}}
@@ -74,7 +74,7 @@ def test_monitors_lead_to_pods(platform: Platform, kinds: None) -> None:
     assert platform.namespace.list_all("PodMonitor") == []
 
 
-@pytest.mark.parametrize("file", sorted(RULES.glob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", sorted(CHARTS.glob("*/files/rules/*.yaml")), ids=lambda file: file.stem)
 def test_rules_are_accepted(platform: Platform, kinds: None, file: Path) -> None:
     rule = {
         "apiVersion": GROUP,

@@ -9,7 +9,7 @@ Severity = Literal["critical", "warning"]
 """Critical wakes somebody up; a warning waits for the morning."""
 
 GATEWAY = 'job="gateway-svc"'
-"""Selects the gateways' series. Who installs the rules may replace it by more matchers, such as a namespace."""
+"""Selects the gateways' series. The charts add the namespace and the release, wherever a rule has this."""
 USERS = 'job="user-svc"'
 """Selects the user services' series; otherwise like GATEWAY."""
 JOBS = 'job=~"gateway-svc|user-svc"'

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, PercentFormatter
 
-from monitoring.generate import FOLDER
+from monitoring.generate import dashboard_files
 
 _COLUMNS = 24
 _INCHES = 0.75
@@ -35,7 +35,8 @@ _NOTE = (
 def draw(recording: Path, picture: Path) -> None:
     """Draw what test_live.py has recorded into the file `picture`, whose suffix says its format."""
     recorded = json.loads(recording.read_text(encoding="utf-8"))
-    dashboard = json.loads((FOLDER / "dashboards" / "platform.json").read_text(encoding="utf-8"))
+    (source,) = (path for path in dashboard_files() if path.stem == "platform")
+    dashboard = json.loads(source.read_text(encoding="utf-8"))
     mpl.rcParams.update({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False})
     height = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in dashboard["panels"])
     figure = Figure(figsize=(_COLUMNS * _INCHES, height * _INCHES / 2 + _MARGIN), layout=None)

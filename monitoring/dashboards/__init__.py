@@ -1,4 +1,4 @@
-"""The dashboards, by the name of their file."""
+"""The dashboards, by the chart that ships them and the name of their file."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,7 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from monitoring.dashboards import platform, registry, user_service
 
-FILES: dict[str, Callable[[], Dashboard]] = {
-    "platform": platform.build,
-    "registry": registry.build,
-    "user-service": user_service.build,
+FILES: dict[str, dict[str, Callable[[], Dashboard]]] = {
+    "gateway-svc": {"platform": platform.build, "registry": registry.build},
+    "user-svc": {"user-service": user_service.build},
 }

@@ -79,7 +79,7 @@ def users_group() -> dict[str, Any]:
             alert(
                 "RegistryNoLease",
                 "critical",
-                f"max by (namespace, job) (registry_lease_held{{{USERS}}}) == 0",
+                f"max by (namespace, release, job) (registry_lease_held{{{USERS}}}) == 0",
                 wait="1m",
                 summary=f"No user service {_IN} is registered",
                 description=(
@@ -127,7 +127,7 @@ def users_group() -> dict[str, Any]:
             alert(
                 "DatabaseUnavailable",
                 "critical",
-                f'max by (namespace, job) (serving_status{{{USERS},service="user.v1.UserService"}}) == 0',
+                f'max by (namespace, release, job) (serving_status{{{USERS},service="user.v1.UserService"}}) == 0',
                 wait="1m",
                 summary=f"No user service {_IN} reaches its database",
                 description="No instance is serving: registering and logging in are answered by 503. Profiles work.",
@@ -137,11 +137,11 @@ def users_group() -> dict[str, Any]:
 
 
 def _total(function: str, series: str) -> str:
-    return f"sum by (namespace, job) ({function}({series}[5m]))"
+    return f"sum by (namespace, release, job) ({function}({series}[5m]))"
 
 
 def _none_up(selector: str) -> str:
-    return f"sum by (namespace, job) (up{{{selector}}}) == 0\nor\nabsent(up{{{selector}}})"
+    return f"sum by (namespace, release, job) (up{{{selector}}}) == 0\nor\nabsent(up{{{selector}}})"
 
 
 def _target_down(selector: str) -> Rule:

@@ -21,10 +21,10 @@ from monitoring.rules.alert import Rule, alert
 
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 
-FAILED = "namespace_job_route:http_requests_failed"
-SLOW = "namespace_job_route:http_requests_slow"
+FAILED = "namespace_release_job_route:http_requests_failed"
+SLOW = "namespace_release_job_route:http_requests_slow"
 
-_BY = "by (namespace, job, route)"
+_BY = "by (namespace, release, job, route)"
 _HASHING = f'route=~"{"|".join(HASHING_ROUTES)}"'
 _OTHERS = f'route!~"{"|".join(HASHING_ROUTES)}"'
 _BUCKET = "http_request_duration_seconds_bucket"

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import promql_parser
 import yaml
 
-from monitoring.generate import FOLDER
+from monitoring.generate import dashboard_files, rule_files
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-DASHBOARDS = sorted((FOLDER / "dashboards").glob("*.json"))
-RULES = sorted((FOLDER / "rules").glob("*.yaml"))
+DASHBOARDS = dashboard_files()
+RULES = rule_files()
 PAGES = sorted([DOCS / "operations.md", *(DOCS / "runbooks").glob("*.md")])
 
 _COMPARISONS = {">", "<", ">=", "<=", "==", "!="}
@@ -41,10 +41,10 @@ def load(dashboard: Path) -> dict[str, Any]:
     return content
 
 
-def rules() -> Iterator[dict[str, Any]]:
-    """Yield every rule."""
-    for path in RULES:
-        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
+def rules(*files: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield every rule of these files' contents, of all that there are unless some are given."""
+    for content in files or (yaml.safe_load(path.read_text(encoding="utf-8")) for path in RULES):
+        for group in content["groups"]:
             yield from group["rules"]
 
 
@@ -64,9 +64,9 @@ def filled_in(expr: str, rate_interval: str = "1m") -> str:
     return expr
 
 
-def rule_queries() -> list[Query]:
-    """Return the expressions of the rules, thresholds and all."""
-    return [Query(rule.get("record") or rule["alert"], rule["expr"]) for rule in rules()]
+def rule_queries(*files: dict[str, Any]) -> list[Query]:
+    """Return the expressions of the rules, thresholds and all; see `rules`."""
+    return [Query(rule.get("record") or rule["alert"], rule["expr"]) for rule in rules(*files)]
 
 
 def page_queries() -> list[Query]:
@@ -76,6 +76,14 @@ def page_queries() -> list[Query]:
         for page in PAGES
         for expr in re.findall(r"^```promql\n(.+?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     ]
+
+
+def measurements(*files: dict[str, Any]) -> list[Query]:
+    """Return every query that should have an answer while the platform runs: of panels, of pages, and of the rules in
+    `files`, or all that there are, without their thresholds.
+    """
+    measured_by_rules = [Query(where, part) for where, expr in rule_queries(*files) for part in measured(expr)]
+    return [*panel_queries(), *measured_by_rules, *page_queries()]
 
 
 def metrics(expr: str) -> set[str]:

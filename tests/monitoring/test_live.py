@@ -17,9 +17,8 @@ import httpx
 import pytest
 import yaml
 
-from monitoring.generate import FOLDER
 from monitoring.limits import HASHING_SECONDS
-from tests.monitoring.promql import Query, filled_in, measured, page_queries, panel_queries, panels, rule_queries, rules
+from tests.monitoring.promql import ROOT, Query, filled_in, measurements, panels, rules
 from tests.parts import mariadb, prometheus
 from tests.parts.etcd import Etcd
 from tests.parts.mariadb import Database, Server
@@ -155,7 +154,7 @@ def _recorded(evening: Evening) -> dict[str, Any]:
 
 def _config(platform: Platform) -> dict[str, Any]:
     """The configuration that is given as an example, with this platform's ports and no patience."""
-    path = FOLDER.parent / "scrape" / "local.yaml"
+    path = ROOT / "monitoring" / "scrape" / "local.yaml"
     config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     config["global"] = {"scrape_interval": INTERVAL, "scrape_timeout": INTERVAL, "evaluation_interval": INTERVAL}
     config["rule_files"] = [str(path.parent / rule_file) for rule_file in config["rule_files"]]
@@ -291,15 +290,7 @@ def test_every_alert_was_raised(evening: Evening) -> None:
     assert set().union(*evening.seen.values()) == alerts
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        *panel_queries(),
-        *(Query(where, part) for where, expr in rule_queries() for part in measured(expr)),
-        *page_queries(),
-    ],
-    ids=lambda query: query.where,
-)
+@pytest.mark.parametrize("query", measurements(), ids=lambda query: query.where)
 def test_every_query_has_an_answer(evening: Evening, query: Query) -> None:
     assert evening.watched_by.history(query.expr, evening.began, evening.ended), query.expr
 

@@ -17,7 +17,7 @@ from tests.monitoring.test_rules import CASES
 from tests.parts.etcd import Etcd
 from tests.parts.platform import Platform, admin
 
-TARGET = {"job", "namespace", "instance", "pod"}
+TARGET = {"job", "namespace", "release", "instance", "pod"}
 """Labels that Prometheus adds."""
 OWN = {"up"}
 """Metrics of Prometheus itself."""

@@ -101,6 +101,6 @@ def test_rules_can_be_kept_to_one_installation(path: Path) -> None:
     job = f'job="{path.stem}"'
     for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
         for rule in group["rules"]:
-            expr = rule["expr"].replace(job, f'{job},namespace="video"')
+            expr = rule["expr"].replace(job, f'{job},namespace="video",release="vp"')
             for selector in selectors(expr):
-                assert {"job", "namespace"} <= {matcher.name for matcher in selector.matchers.matchers}, expr
+                assert {"job", "namespace", "release"} <= {matcher.name for matcher in selector.matchers.matchers}, expr
