@@ -15,7 +15,7 @@ from gateway_svc.health import Health
 CONTRACT = Path(__file__).resolve().parent.parent / "openapi" / "openapi.yaml"
 
 
-async def build(handlers: Handlers, health: Health, *, body_timeout: float) -> fastpath.App:
+async def build(handlers: Handlers, health: Health, *, body_timeout: float, access_log_sample: float) -> fastpath.App:
     """Return the application, loaded; it depends on no server.
 
     Raises:
@@ -24,7 +24,7 @@ async def build(handlers: Handlers, health: Health, *, body_timeout: float) -> f
     app = fastpath.App(
         "gateway_svc",
         middlewares=[
-            partial(Edge, health=health),
+            partial(Edge, health=health, access_log_sample=access_log_sample),
             Docs,
             fastpath.Routing,
             fastpath.Security,

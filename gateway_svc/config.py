@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
-from settings import AdminSettings, EtcdSettings, LogSettings
+from settings import AccessLogSettings, AdminSettings, EtcdSettings, TracingSettings
 
 MIN_SECRET_BYTES = 32
 """A key of at least the size of the hash's output (RFC 7518, section 3.2)."""
@@ -16,7 +16,7 @@ def _is_long_enough(secret: SecretStr) -> SecretStr:
     return secret
 
 
-class GatewaySettings(LogSettings, AdminSettings, EtcdSettings):
+class GatewaySettings(AccessLogSettings, AdminSettings, EtcdSettings, TracingSettings):
     """The environment variables of the gateway, each the field's name in capitals; durations are in seconds."""
 
     listen_host: str = "0.0.0.0"

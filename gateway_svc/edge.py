@@ -1,4 +1,4 @@
-"""The outermost layer: trace id, in-flight count, errors, security headers, metrics and the access log.
+"""The outermost layer: trace id, span, in-flight count, errors, security headers, metrics and the access log.
 
 One layer of plain ASGI instead of five middlewares, each of which would wrap every message again.
 """
@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from connexion.http_facts import METHODS
@@ -19,14 +19,15 @@ from gateway_svc import metrics, problems
 from gateway_svc.fastpath import CONTEXT, ROUTE
 from gateway_svc.health import Health
 from gateway_svc.problems import ClientGoneError, Problem
-from telemetry import trace
+from telemetry import spans, trace
+from telemetry.logs import AccessLog
 
 CLIENT_CLOSED_REQUEST = 499
 """The status that is counted and logged when the client hangs up first; nginx's number, as there is no standard one."""
 
-access_log = logging.getLogger("gateway_svc.access")
 logger = logging.getLogger(__name__)
 
+_KNOWN_METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
 _CLOSE = (b"connection", b"close")
 _HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
 
@@ -34,9 +35,10 @@ _HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-sto
 class Edge(SpecMiddleware):
     """Wraps the whole application."""
 
-    def __init__(self, app: ASGIApp, *, health: Health) -> None:
+    def __init__(self, app: ASGIApp, *, health: Health, access_log_sample: float) -> None:
         self._app = app
         self._health = health
+        self._access_log = AccessLog("gateway_svc.access", access_log_sample)
 
     def add_api(self, specification: Specification, *_: Any, **__: Any) -> None:
         """Make the series of the operations of `specification` exist."""
@@ -51,10 +53,12 @@ class Edge(SpecMiddleware):
             return
         began = time.perf_counter()
         headers = dict(scope["headers"])
-        traceparent = headers.get(b"traceparent", b"").decode("latin-1")
-        trace_id = trace.accept(headers.get(b"x-trace-id", b"").decode("latin-1"), traceparent)
+        caller = _caller(headers)
+        trace.parent.set(caller)
+        trace_id = trace.accept(headers.get(b"x-trace-id", b"").decode("latin-1"), caller)
         trace.current.set(trace_id)
-        extensions = scope["extensions"] = {CONTEXT: {"traceparent": traceparent}}
+        span = spans.serve(scope["method"])
+        extensions = scope["extensions"] = {CONTEXT: {}}
         metrics.in_flight.inc()
         status = 0
 
@@ -83,9 +87,50 @@ class Edge(SpecMiddleware):
             route = str(extensions.get(ROUTE, metrics.UNMATCHED))
             method = scope["method"] if ROUTING_CONTEXT in extensions else metrics.OTHER
             metrics.request_ended(method, route, status, seconds)
-            access_log.info(
-                "request", extra={"method": method, "route": route, "code": status, "duration": round(seconds, 6)}
-            )
+            fields = {"method": method, "route": route, "code": status, "duration": round(seconds, 6)}
+            self._access_log.log("request", fields, _level(status))
+            if span.sampled:
+                _describe(span, scope, status, trace_id)
+            span.end()
+
+
+def _caller(headers: Mapping[bytes, bytes]) -> trace.Parent | None:
+    traceparent = headers.get(b"traceparent")
+    if traceparent is None:
+        return None
+    return trace.parse(traceparent.decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1"))
+
+
+def _level(status: int) -> int:
+    if status < 500:
+        return logging.INFO
+    return logging.ERROR if status == 500 else logging.WARNING
+
+
+def _describe(span: spans.Span, scope: Scope, status: int, trace_id: str) -> None:
+    """Name the span and give it the attributes of a server's (OpenTelemetry, semantic conventions for HTTP spans).
+
+    What a client may choose freely is left out: a path that no route matched, a method that is none, addresses, agents.
+    """
+    method = scope["method"] if scope["method"] in _KNOWN_METHODS else "_OTHER"
+    name = "HTTP" if method == "_OTHER" else method
+    attributes: dict[str, str | int | Sequence[str]] = {
+        "http.request.method": method,
+        "http.response.status_code": status,
+        "http.response.header.x-trace-id": (trace_id,),
+        "url.scheme": scope["scheme"],
+        "network.protocol.version": scope["http_version"],
+    }
+    route = scope["extensions"].get(ROUTE)
+    if route is not None:
+        name = f"{name} {route}"
+        attributes["http.route"] = route
+        if scope["path"] == route:
+            attributes["url.path"] = route
+    span.rename(name)
+    span.set(attributes)
+    if status >= 500:
+        span.fail(str(status))
 
 
 def _problem_of(error: BaseException) -> Problem:

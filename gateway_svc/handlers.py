@@ -26,9 +26,9 @@ class Handlers:
         """Answer at once."""
         return _PONG
 
-    async def register(self, body: dict[str, str], receive: Receive, traceparent: str) -> Answer:
+    async def register(self, body: dict[str, str], receive: Receive) -> Answer:
         """Create a user."""
-        response = await self._users.register(body["username"], body["password"], receive, traceparent)
+        response = await self._users.register(body["username"], body["password"], receive)
         match response.code:
             case 200:
                 return {"code": 200, "msg": "注册成功", "user_id": response.user_id}
@@ -36,9 +36,9 @@ class Handlers:
                 raise problems.name_taken()
         raise _refusal(response.code, response.msg)
 
-    async def login(self, body: dict[str, str], receive: Receive, traceparent: str) -> Answer:
+    async def login(self, body: dict[str, str], receive: Receive) -> Answer:
         """Return a token for a name and a password."""
-        response = await self._users.login(body["username"], body["password"], receive, traceparent)
+        response = await self._users.login(body["username"], body["password"], receive)
         match response.code:
             case 200:
                 token = self._tokens.issue(response.user_id, response.username)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import grpc
@@ -13,7 +14,7 @@ from starlette.types import Receive
 from gateway_svc import problems
 from gateway_svc.problems import ClientGoneError, Problem
 from protos.user.v1 import user_pb2, user_pb2_grpc
-from telemetry import trace
+from telemetry import spans
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,6 @@ _OPTIONS: list[tuple[str, str | int]] = [
 ]
 
 R = TypeVar("R")
-Metadata = tuple[tuple[str, str], ...]
 
 
 class UsersClient:
@@ -92,9 +92,7 @@ class UsersClient:
             self._take(channel)
         self._swap = asyncio.create_task(self._swap_to(channel, on_use))
 
-    async def register(
-        self, username: str, password: str, receive: Receive, traceparent: str
-    ) -> user_pb2.RegisterResponse:
+    async def register(self, username: str, password: str, receive: Receive) -> user_pb2.RegisterResponse:
         """Create a user. Sent once.
 
         Raises:
@@ -102,10 +100,11 @@ class UsersClient:
             ClientGoneError: when `receive` tells that the client hung up; the call is cancelled.
         """
         request = user_pb2.RegisterRequest(username=username, password=password)
-        call = self._usable().Register(request, timeout=REGISTER_DEADLINE, metadata=_metadata(traceparent))
-        return await _answer(call, receive)
+        with _span("Register") as span:
+            call = self._usable().Register(request, timeout=REGISTER_DEADLINE, metadata=spans.outgoing())
+            return await _answer(call, receive, span)
 
-    async def login(self, username: str, password: str, receive: Receive, traceparent: str) -> user_pb2.LoginResponse:
+    async def login(self, username: str, password: str, receive: Receive) -> user_pb2.LoginResponse:
         """Check a password. Tried again on other instances when one is unavailable.
 
         Raises:
@@ -113,8 +112,9 @@ class UsersClient:
             ClientGoneError: when `receive` tells that the client hung up; the call is cancelled.
         """
         request = user_pb2.LoginRequest(username=username, password=password)
-        call = self._usable().Login(request, timeout=LOGIN_DEADLINE, metadata=_metadata(traceparent))
-        return await _answer(call, receive)
+        with _span("Login") as span:
+            call = self._usable().Login(request, timeout=LOGIN_DEADLINE, metadata=spans.outgoing())
+            return await _answer(call, receive, span)
 
     async def close(self, grace: float = 0.0) -> None:
         """Let calls in flight finish for `grace` seconds and close the channels."""
@@ -176,23 +176,26 @@ def _options(target: str) -> list[tuple[str, str | int]]:
     return _OPTIONS
 
 
-def _metadata(traceparent: str) -> Metadata:
-    trace_id = (trace.METADATA_KEY, trace.current.get())
-    if traceparent and trace.parse_traceparent(traceparent):
-        return (trace_id, (trace.TRACEPARENT, traceparent))
-    return (trace_id,)
+def _span(method: str) -> AbstractContextManager[spans.Span]:
+    name = f"{SERVICE}/{method}"
+    return spans.within(name, spans.Kind.CLIENT, {"rpc.system.name": "grpc", "rpc.method": name})
 
 
-async def _answer(call: grpc.aio.UnaryUnaryCall[Any, R], receive: Receive) -> R:
+async def _answer(call: grpc.aio.UnaryUnaryCall[Any, R], receive: Receive, span: spans.Span) -> R:
     watch = asyncio.create_task(_cancel_on_hang_up(receive, call))
     try:
-        return await call
+        answer = await call
     except grpc.aio.AioRpcError as error:
+        span.set({spans.RPC_STATUS: error.code().name})
+        span.fail(error.code().name)
         raise _problem_of(error) from None
     except asyncio.CancelledError:
         if watch.done() and not watch.cancelled():
             raise ClientGoneError from None
         raise
+    else:
+        span.set({spans.RPC_STATUS: grpc.StatusCode.OK.name})
+        return answer
     finally:
         watch.cancel()
 

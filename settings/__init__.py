@@ -1,14 +1,18 @@
 """Typed settings from environment variables, a `.env` file and mounted files."""
 
-from settings.load import InvalidSettingsError, ServiceSettings, load, load_or_exit
-from settings.parts import AdminSettings, EtcdSettings, LogSettings, hosts_and_ports
+from settings.load import InvalidSettingsError, ServiceSettings, exit_with, load, load_or_exit
+from settings.parts import AccessLogSettings, AdminSettings, EtcdSettings, LogSettings, hosts_and_ports
+from settings.tracing import TracingSettings
 
 __all__ = [
+    "AccessLogSettings",
     "AdminSettings",
     "EtcdSettings",
     "InvalidSettingsError",
     "LogSettings",
     "ServiceSettings",
+    "TracingSettings",
+    "exit_with",
     "hosts_and_ports",
     "load",
     "load_or_exit",

@@ -37,6 +37,13 @@ class LogSettings(ServiceSettings):
     """`auto` is text on a terminal and JSON elsewhere."""
 
 
+class AccessLogSettings(LogSettings):
+    """How a service logs, one that answers requests."""
+
+    access_log_sample: float = Field(default=1.0, ge=0, le=1)
+    """The share of requests that get a line each; those that fail on our side always do."""
+
+
 class AdminSettings(ServiceSettings):
     """Where /livez, /readyz and /metrics are served."""
 

@@ -8,6 +8,8 @@ import logging
 import socket
 import sys
 import threading
+import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal
@@ -15,7 +17,11 @@ from typing import Literal
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
-from telemetry import trace
+from telemetry import spans, trace
+
+LIFECYCLE = "lifecycle"
+"""The logger of a process's few lines about itself, such as the ports it listens on: tools read them, so that no level
+hides them."""
 
 _NOT_FIELDS = frozenset(RESERVED_ATTRS) | {"color_message", "taskName"}
 """Attributes of a record that are no fields of their own: the logging module's, and uvicorn's coloured message."""
@@ -39,9 +45,25 @@ def configure(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    logging.getLogger(LIFECYCLE).setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
+
+
+class AccessLog:
+    """The lines of requests or calls, or of a share of them, the same share in every service."""
+
+    def __init__(self, name: str, share: float = 1.0) -> None:
+        """`name` is the logger's; `share` is between 0, none, and 1, all."""
+        self._logger = logging.getLogger(name)
+        self._bound = round(share * 2**32)
+
+    def log(self, message: str, fields: Mapping[str, object], level: int = logging.INFO) -> None:
+        """Write a line. Those of a level above INFO are always written."""
+        # By the trace id, so that of a request that is logged each service's line is there.
+        if level > logging.INFO or zlib.crc32(trace.current.get().encode()) < self._bound:
+            self._logger.log(level, message, extra=fields)
 
 
 class JSONFormatter(JsonFormatter):
@@ -105,7 +127,7 @@ def _visible(text: str) -> str:
 def _add_trace(record: logging.LogRecord) -> bool:
     if not hasattr(record, "trace_id"):
         record.trace_id = trace.current.get()
-    if not hasattr(record, "span_id") and (span := trace.span.get()):
+    if not hasattr(record, "span_id") and (span := spans.current.get().id):
         record.span_id = span
     return True
 

@@ -6,8 +6,8 @@ import sys
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from settings import load_or_exit
-from telemetry import logs
+from settings import exit_with, load_or_exit
+from telemetry import logs, spans
 from user_svc import schema
 from user_svc.config import UserSettings
 from user_svc.database import Database, explain
@@ -28,6 +28,11 @@ def main() -> int:
 
 
 def _serve(settings: UserSettings) -> int:
+    if settings.otel_variables is not None:
+        try:
+            spans.start(settings.otel_variables, service="user_svc", instance=settings.instance)
+        except ValueError as error:
+            exit_with([str(error)])
     try:
         server = Server(settings)
     except PortTakenError as error:

@@ -1,4 +1,4 @@
-"""What surrounds every call of user.v1.UserService: trace id, log line, metrics, and the status of what failed."""
+"""What surrounds a call of user.v1.UserService: trace id, span, log line, metrics, and the status of what failed."""
 
 import logging
 import time
@@ -9,7 +9,8 @@ from typing import Any
 
 import grpc
 
-from telemetry import trace
+from telemetry import spans, trace
+from telemetry.logs import AccessLog
 from user_svc import metrics
 from user_svc.database import DatabaseUnavailableError
 from user_svc.passwords import OverloadedError
@@ -27,7 +28,15 @@ STATUSES = (
 )
 """Those that a call can end with."""
 
-logger = logging.getLogger("user_svc.calls")
+_LEVELS = {
+    grpc.StatusCode.OK: logging.INFO,
+    grpc.StatusCode.CANCELLED: logging.INFO,
+    grpc.StatusCode.INTERNAL: logging.ERROR,
+}
+"""Of the line of a call; that of every other status is a warning."""
+
+_FAULTS = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL}
+"""Those that the conventions call a server's errors; the others are its caller's."""
 
 _Behavior = Callable[[Any, grpc.ServicerContext], Any]
 
@@ -35,8 +44,9 @@ _Behavior = Callable[[Any, grpc.ServicerContext], Any]
 class CallInterceptor(grpc.ServerInterceptor):
     """Wraps the unary methods of one service; other services, such as health checks, pass untouched."""
 
-    def __init__(self, service: str, on_unavailable: Callable[[], None]) -> None:
+    def __init__(self, service: str, on_unavailable: Callable[[], None], access_log_sample: float = 1.0) -> None:
         """`on_unavailable` is called when a call found the database unusable."""
+        self._access_log = AccessLog("user_svc.calls", access_log_sample)
         self._service = service
         self._prefix = f"/{service}/"
         self._on_unavailable = on_unavailable
@@ -58,13 +68,16 @@ class CallInterceptor(grpc.ServerInterceptor):
         )
 
     def _wrap(self, method: str, behavior: _Behavior) -> _Behavior:
+        name = f"{self._service}/{method}"
         seconds = metrics.grpc_seconds.labels(self._service, method)
 
         def call(request: Any, context: grpc.ServicerContext) -> Any:
             started = time.perf_counter()
             metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
-            trace_id = trace.accept(metadata.get(trace.METADATA_KEY), metadata.get(trace.TRACEPARENT))
-            token = trace.current.set(trace_id)
+            caller = trace.parse(metadata.get(trace.TRACEPARENT), metadata.get(trace.TRACESTATE))
+            trace_id = trace.accept(metadata.get(trace.METADATA_KEY), caller)
+            in_trace = trace.current.set(trace_id), trace.parent.set(caller), spans.current.set(spans.NO_SPAN)
+            span = spans.serve(name)
             answer: Any = None
             code, details = grpc.StatusCode.OK, ""
             fields: dict[str, object] = {}
@@ -91,16 +104,33 @@ class CallInterceptor(grpc.ServerInterceptor):
                 duration = time.perf_counter() - started
                 seconds.observe(duration)
                 metrics.grpc_handled.labels(self._service, method, code.name).inc()
-                level = logging.ERROR if code is grpc.StatusCode.INTERNAL else logging.INFO
-                logger.log(
-                    level, "call", extra={"method": method, "code": code.name, "duration": round(duration, 6), **fields}
-                )
-                trace.current.reset(token)
+                fields |= {"method": method, "code": code.name, "duration": round(duration, 6)}
+                self._access_log.log("call", fields, _LEVELS.get(code, logging.WARNING))
+                if span.sampled:
+                    _describe(span, name, code, trace_id)
+                span.end()
+                spans.current.reset(in_trace[2])
+                trace.parent.reset(in_trace[1])
+                trace.current.reset(in_trace[0])
             if code is not grpc.StatusCode.OK:
                 context.abort(code, details)
             return answer
 
         return call
+
+
+def _describe(span: spans.Span, name: str, code: grpc.StatusCode, trace_id: str) -> None:
+    """Give the span the attributes of a server's (OpenTelemetry, semantic conventions for RPC)."""
+    span.set(
+        {
+            "rpc.system.name": "grpc",
+            "rpc.method": name,
+            spans.RPC_STATUS: code.name,
+            f"rpc.request.metadata.{trace.METADATA_KEY}": (trace_id,),
+        }
+    )
+    if code in _FAULTS:
+        span.fail(code.name)
 
 
 def _place(error: Exception) -> str:

@@ -8,13 +8,13 @@ from pathlib import Path
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from registry import Instance
-from settings import AdminSettings, EtcdSettings, LogSettings
+from settings import AccessLogSettings, AdminSettings, EtcdSettings, TracingSettings
 from user_svc import dsn
 
 SQLITE_FILE = "users.db"
 
 
-class UserSettings(LogSettings, AdminSettings, EtcdSettings):
+class UserSettings(AccessLogSettings, AdminSettings, EtcdSettings, TracingSettings):
     """All that the user service reads from its environment.
 
     A field that is checked against others stands below them: pydantic validates in the order of definition.

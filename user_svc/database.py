@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from telemetry import spans
 from user_svc import metrics
 from user_svc.dsn import Source
 
@@ -71,22 +72,38 @@ class Database:
     def _pool(self) -> Any:
         return self.engine.pool
 
+    @property
+    def _system(self) -> str:
+        dialect = self.engine.dialect
+        return "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name
+
     @contextmanager
-    def connection(self, query: str) -> Iterator[Connection]:
+    def connection(self, query: str, summary: str) -> Iterator[Connection]:
         """Lend a connection of the pool for one statement, which the log calls `query`.
 
+        Its span is named after `summary`, such as `SELECT users`; values are in neither.
+
         Raises:
-            DatabaseUnavailableError: when none is to be had or the database fails; IntegrityError passes.
+            DatabaseUnavailableError: when none is to be had or the database fails.
+            SQLAlchemyError: when the statement does, as with an IntegrityError.
         """
-        try:
-            with self.engine.connect() as connection, _timed(query):
-                yield connection
-        except sqlalchemy.exc.IntegrityError:
-            raise
-        except (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.InternalError) as error:
-            raise DatabaseUnavailableError(code_name(error)) from None
-        except sqlalchemy.exc.TimeoutError:
-            raise DatabaseUnavailableError("POOL_EXHAUSTED") from None
+        operation, _, table = summary.partition(" ")
+        attributes = {
+            "db.system.name": self._system,
+            "db.query.summary": summary,
+            "db.operation.name": operation,
+            "db.collection.name": table,
+        }
+        with spans.within(summary, spans.Kind.CLIENT, attributes) as span:
+            try:
+                with self.engine.connect() as connection, _timed(query):
+                    yield connection
+            except SQLAlchemyError as error:
+                cause = _unavailability(error)
+                span.fail(cause or code_name(error))
+                if cause is None:
+                    raise
+                raise DatabaseUnavailableError(cause) from None
 
     def ping(self, statement: str = "SELECT 1") -> None:
         """Ask the database for an answer, on a connection that no call uses.
@@ -130,6 +147,14 @@ def _timed(query: str) -> Iterator[None]:
         metrics.db_query_seconds.observe(duration)
         level = logging.WARNING if duration > SLOW else logging.DEBUG
         logger.log(level, "query", extra={"query": query, "duration": round(duration, 6)})
+
+
+def _unavailability(error: SQLAlchemyError) -> str | None:
+    """Name what keeps the database from being used; None when the error is about the statement."""
+    if isinstance(error, sqlalchemy.exc.TimeoutError):
+        return "POOL_EXHAUSTED"
+    away = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.InternalError)
+    return code_name(error) if isinstance(error, away) else None
 
 
 def code_name(error: SQLAlchemyError) -> str:

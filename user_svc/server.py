@@ -16,7 +16,9 @@ from grpc_reflection.v1alpha import reflection
 from protos.user.v1 import user_pb2, user_pb2_grpc
 from registry import EtcdConfig, Instance, Registrar
 from telemetry import metrics as telemetry_metrics
+from telemetry import spans
 from telemetry.admin import AdminServer
+from telemetry.logs import LIFECYCLE
 from user_svc import cores, metrics, service
 from user_svc.calls import STATUSES, CallInterceptor
 from user_svc.config import UserSettings, join
@@ -48,7 +50,7 @@ _OPTIONS = [
     ("grpc.max_receive_message_length", _MAX_MESSAGE),
 ]
 
-logger = logging.getLogger("user_svc")
+logger = logging.getLogger(LIFECYCLE)
 
 
 class PortTakenError(Exception):
@@ -74,7 +76,7 @@ class Server:
         self._threads = ThreadPoolExecutor(self._hasher.capacity + SPARE_THREADS, thread_name_prefix="call")
         self._grpc = grpc.server(
             self._threads,
-            interceptors=[CallInterceptor(service.NAME, self._monitor.ask)],
+            interceptors=[CallInterceptor(service.NAME, self._monitor.ask, settings.access_log_sample)],
             options=_OPTIONS,
         )
         methods = user_pb2.DESCRIPTOR.services_by_name["UserService"].methods_by_name
@@ -121,6 +123,7 @@ class Server:
         self._hasher.close()
         self._monitor.stop(timeout=1.0)
         self._database.close()
+        spans.stop()
         self._admin.stop()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:

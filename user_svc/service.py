@@ -9,6 +9,7 @@ from typing import TypeVar
 import grpc
 
 from protos.user.v1 import user_pb2, user_pb2_grpc
+from telemetry import spans
 from user_svc import fields, metrics
 from user_svc.database import DatabaseUnavailableError
 from user_svc.passwords import CALL_SECONDS, Hasher, Ticket
@@ -73,7 +74,9 @@ class UserService(user_pb2_grpc.UserServiceServicer):
             raise DatabaseUnavailableError("NOT_ANSWERING")
 
     def _renew(self, account: Account, password: str) -> None:
-        self._store.replace_hash(account, self._hasher.hash(password))
+        with spans.within("password.hash"):
+            renewed = self._hasher.hash(password)
+        self._store.replace_hash(account, renewed)
 
 
 def _taken() -> user_pb2.RegisterResponse:
@@ -83,9 +86,22 @@ def _taken() -> user_pb2.RegisterResponse:
 
 def _on_a_core(ticket: Ticket, job: Callable[[], T], context: grpc.ServicerContext) -> T:
     """Wait for the job, and take it out of the queue when the caller goes away."""
-    future = ticket.submit(partial(copy_context().run, job))
+    waiting = spans.begin("password.wait")
+
+    def on_a_core() -> T:
+        waiting.end()
+        with spans.within("password.hash"):
+            return job()
+
+    future = ticket.submit(partial(copy_context().run, on_a_core))
     context.add_callback(lambda: _cancel(future))
-    return future.result(_remaining(context))
+    try:
+        return future.result(_remaining(context))
+    except BaseException as error:
+        waiting.fail(type(error).__qualname__)
+        raise
+    finally:
+        waiting.end()
 
 
 def _cancel(future: "Future[T]") -> None:

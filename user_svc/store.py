@@ -71,13 +71,13 @@ class Store:
 
     def find(self, username: str) -> Account | None:
         """Return the user of this name, in whatever case."""
-        with self._database.connection("find") as connection:
+        with self._database.connection("find", "SELECT users") as connection:
             row = connection.execute(_FIND, {"name": username}).first()
         return None if row is None else Account(row.id, row.username, row.password)
 
     def is_taken(self, username: str) -> bool:
         """Tell whether a row holds this name, in whatever case."""
-        with self._database.connection("is_taken") as connection:
+        with self._database.connection("is_taken", "SELECT users") as connection:
             return connection.execute(_TAKEN, {"name": username}).first() is not None
 
     def add(self, username: str, password_hash: str) -> int:
@@ -89,7 +89,7 @@ class Store:
         now = datetime.now(UTC)
         row = {"username": username, "password": password_hash, "created_at": now, "updated_at": now}
         try:
-            with self._database.connection("add") as connection:
+            with self._database.connection("add", "INSERT users") as connection:
                 key = connection.execute(_ADD, row).inserted_primary_key
         except IntegrityError as error:
             if _is_duplicate(error):
@@ -102,7 +102,7 @@ class Store:
     def replace_hash(self, account: Account, password_hash: str) -> None:
         """Change a user's hash unless it has changed meanwhile."""
         values = {"which": account.id, "old": account.password_hash, "new": password_hash, "now": datetime.now(UTC)}
-        with self._database.connection("replace_hash") as connection:
+        with self._database.connection("replace_hash", "UPDATE users") as connection:
             connection.execute(_REPLACE, values)
 
 

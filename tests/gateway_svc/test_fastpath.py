@@ -38,7 +38,9 @@ async def call(contract: dict[str, Any], method: str, path: str, body: bytes = b
     """Build the application for `contract` and answer one request with it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "CONTRACT", contract)
-        application = await app.build(Handlers(UsersClient(), Tokens("x" * 32, issuer="us")), Health(), body_timeout=1)
+        application = await app.build(
+            Handlers(UsersClient(), Tokens("x" * 32, issuer="us")), Health(), body_timeout=1, access_log_sample=1
+        )
     sent: list[Message] = []
 
     async def receive() -> Message:

@@ -75,7 +75,7 @@ def test_an_ipv4_instance_beside_an_ipv6_one_is_reached(users: UsersStub) -> Non
     async def check() -> None:
         client = UsersClient()
         client.use(target_of([users.address, "[::1]:1"]), lambda: None)
-        assert (await client.login("nobody", "password123", never, "")).code == 401
+        assert (await client.login("nobody", "password123", never)).code == 401
         await client.close()
 
     asyncio.run(check())
@@ -203,7 +203,7 @@ def test_a_swap_of_channels(two: tuple[UsersStub, UsersStub]) -> None:
     one.before = wait
 
     async def login(client: UsersClient) -> int:
-        return (await client.login("nobody", "password123", never, "")).code
+        return (await client.login("nobody", "password123", never)).code
 
     async def check() -> None:
         client, used = UsersClient(), asyncio.Event()
@@ -212,7 +212,7 @@ def test_a_swap_of_channels(two: tuple[UsersStub, UsersStub]) -> None:
         client.use(one.target, used.set)
         assert await login(client) == 401  # which waited for the connection
         await asyncio.wait_for(used.wait(), 5)
-        slow = asyncio.create_task(client.register("slow_one", "password123", never, ""))
+        slow = asyncio.create_task(client.register("slow_one", "password123", never))
         await asyncio.to_thread(entered.wait, 5)
 
         with socket.create_server(("127.0.0.1", 0)) as deaf:
@@ -280,7 +280,7 @@ def test_logins_survive_an_instance_that_is_black_holed(monkeypatch: pytest.Monk
 
     async def login(client: UsersClient) -> float:
         began = time.monotonic()
-        assert (await client.login("nobody", "password123", never, "")).code == 401
+        assert (await client.login("nobody", "password123", never)).code == 401
         return time.monotonic() - began
 
     async def check(one: Process, two: Process) -> None:

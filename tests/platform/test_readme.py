@@ -11,17 +11,18 @@ from pydantic.fields import FieldInfo
 
 from gateway_svc.config import GatewaySettings
 from run.config import RunSettings
-from settings import ServiceSettings
+from settings import ServiceSettings, TracingSettings
 from tests.parts.platform import Platform
 from tests.parts.process import ROOT
 from user_svc.config import UserSettings
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TRACING = (ROOT / "docs" / "tracing.md").read_text(encoding="utf-8")
 
 
-def rows(header: str) -> list[list[str]]:
+def rows(header: str, page: str = README) -> list[list[str]]:
     """Return the cells of the table that begins with this header."""
-    table = README.split(f"{header}\n", 1)[1].split("\n\n", 1)[0].splitlines()[1:]
+    table = page.split(f"{header}\n", 1)[1].split("\n\n", 1)[0].splitlines()[1:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
 
 
@@ -37,6 +38,9 @@ def settings_of(kind: type[ServiceSettings]) -> dict[str, str]:
     return {name.upper(): default(field) for name, field in kind.model_fields.items()}
 
 
+TRACING_VARIABLES = settings_of(TracingSettings)
+
+
 @pytest.mark.parametrize(("service", "kind"), [("user_svc", UserSettings), ("gateway_svc", GatewaySettings)])
 def test_each_variable_of_a_service_is_there_with_its_default(service: str, kind: type[ServiceSettings]) -> None:
     documented = {
@@ -44,7 +48,12 @@ def test_each_variable_of_a_service_is_there_with_its_default(service: str, kind
         for name, reader, value, meaning in rows("| variable | read by | default | meaning |")
         if reader in {service, "both"} and meaning
     }
-    assert documented == settings_of(kind)
+    assert documented == {name: value for name, value in settings_of(kind).items() if name not in TRACING_VARIABLES}
+
+
+def test_each_variable_of_tracing_is_on_its_page_with_its_default() -> None:
+    documented = {name.strip("`"): value for name, value, meaning in rows("| variable | default | meaning |", TRACING)}
+    assert documented == TRACING_VARIABLES
 
 
 def test_each_variable_of_make_run_is_there_with_its_default() -> None:

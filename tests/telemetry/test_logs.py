@@ -17,8 +17,8 @@ FORGED = 'a\nb\r{"level": "ERROR"}\x1b[31m\x9b\u2028\x85\udc80\x00'
 def written(program: str, style: str, *, code: int = 0) -> list[str]:
     """Return the lines that `program` leaves on standard error, split at line feeds as log collectors do."""
     program = f"""
-import logging, threading, warnings
-from telemetry import logs, trace
+import logging, threading, types, warnings
+from telemetry import logs, spans, trace
 logs.configure("user", style={style!r}, level="INFO", instance="10.0.0.1:8888")
 logger = logging.getLogger("room")
 FORGED = {FORGED!r}
@@ -74,7 +74,9 @@ def test_extras_become_fields_of_their_own_type() -> None:
 
 
 def test_trace_and_span_of_the_request_are_on_the_line() -> None:
-    fields = record("trace.current.set('t-1'); trace.span.set('00f067aa0ba902b7'); logger.info('x')")
+    fields = record(
+        "trace.current.set('t-1'); spans.current.set(types.SimpleNamespace(id='00f067aa0ba902b7')); logger.info('x')"
+    )
     assert (fields["trace_id"], fields["span_id"]) == ("t-1", "00f067aa0ba902b7")
 
 

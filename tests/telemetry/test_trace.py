@@ -11,7 +11,7 @@ TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 @pytest.mark.parametrize("value", ["a", "A.b_c-9", "x" * 64])
 def test_a_clients_id_is_taken(value: str) -> None:
-    assert trace.accept(value, f"00-{TRACE}-{PARENT}-01") == value
+    assert trace.accept(value, trace.parse(f"00-{TRACE}-{PARENT}-01")) == value
 
 
 @pytest.mark.parametrize("value", [None, "", "x" * 65, "a b", "a\n", "a\r\nSet-Cookie: x", "é", "a;b", "\x00"])
@@ -22,15 +22,15 @@ def test_any_other_is_replaced(value: str | None) -> None:
 
 
 def test_without_an_id_the_traceparents_is_taken() -> None:
-    assert trace.accept(None, f"00-{TRACE}-{PARENT}-01") == TRACE
+    assert trace.accept(None, trace.parse(f"00-{TRACE}-{PARENT}-01")) == TRACE
 
 
 @pytest.mark.parametrize(
     ("value", "parsed"),
     [
-        (f"00-{TRACE}-{PARENT}-01", (TRACE, PARENT)),
-        (f"00-{TRACE}-{PARENT}-00", (TRACE, PARENT)),
-        (f"cc-{TRACE}-{PARENT}-01-what-the-future-brings", (TRACE, PARENT)),
+        (f"00-{TRACE}-{PARENT}-01", (TRACE, PARENT, 1)),
+        (f"00-{TRACE}-{PARENT}-00", (TRACE, PARENT, 0)),
+        (f"cc-{TRACE}-{PARENT}-ff-what-the-future-brings", (TRACE, PARENT, 255)),
         (None, None),
         ("", None),
         ("junk", None),
@@ -44,5 +44,20 @@ def test_without_an_id_the_traceparents_is_taken() -> None:
         (f"cc-{TRACE}-{PARENT}-01what", None),
     ],
 )
-def test_traceparent(value: str | None, parsed: tuple[str, str] | None) -> None:
-    assert trace.parse_traceparent(value) == parsed
+def test_traceparent(value: str | None, parsed: tuple[str, str, int] | None) -> None:
+    caller = trace.parse(value, "")
+    assert caller == (None if parsed is None else (*parsed, value, ""))
+
+
+@pytest.mark.parametrize(("state", "kept"), [("a=1,b@c=2", "a=1,b@c=2"), ("a=\n", ""), ("a=é", ""), ("x" * 513, "")])
+def test_a_tracestate_goes_with_it_unless_no_header_may_hold_it(state: str, kept: str) -> None:
+    caller = trace.parse(f"00-{TRACE}-{PARENT}-01", state)
+    assert caller is not None
+    assert caller.tracestate == kept
+
+
+@pytest.mark.parametrize(
+    ("value", "valid"), [(TRACE, True), ("0" * 32, False), (TRACE.upper(), False), (TRACE[1:], False), ("t-1", False)]
+)
+def test_which_ids_are_trace_ids_of_the_standard(value: str, valid: bool) -> None:
+    assert trace.is_trace_id(value) is valid

@@ -40,7 +40,7 @@ def pool_metric(state: str) -> float | None:
 
 
 def scalar(database: Database, statement: str) -> object:
-    with database.connection("test") as connection:
+    with database.connection("test", "SELECT users") as connection:
         return connection.scalar(text(statement))
 
 
@@ -71,7 +71,7 @@ def test_the_index_decides(store: Store, opened: Database) -> None:
 
 def test_a_deleted_user_is_not_found_and_the_name_stays_taken(store: Store, opened: Database) -> None:
     store.add("alice", "hash")
-    with opened.connection("test") as connection:
+    with opened.connection("test", "SELECT users") as connection:
         connection.execute(text("UPDATE users SET deleted_at = '2026-01-01 00:00:00'"))
     assert store.find("alice") is None
     assert store.is_taken("alice")
