@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from http import HTTPStatus
+from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import (
@@ -22,7 +23,6 @@ from opentelemetry.sdk.resources import (
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags, set_span_in_context
 from opentelemetry.trace import Span as OtelSpan
 from opentelemetry.trace.span import TraceState
@@ -81,7 +81,7 @@ class Span:
         """Mark it as failed, the first time."""
         if not self._ended and not self._failed:
             self._failed = True
-            self._span.set_attribute(ERROR_TYPE, error_type)
+            self._span.set_attribute("error.type", error_type)
             self._span.set_status(StatusCode.ERROR)
 
     def end(self) -> None:
@@ -104,7 +104,7 @@ class Tracer:
         for name in [name for name, value in os.environ.items() if name.startswith("OTEL_") and not value]:
             del os.environ[name]  # to the specification, empty is not set; to some of the SDK it is malformed
         complaints = _Complaints()
-        self._exporter = _Exporter(_exporter(), complaints)
+        self._exporter = _Exporter(_exporter(complaints), complaints)
         own = Resource({SERVICE_NAME: service, SERVICE_VERSION: VERSION, SERVICE_INSTANCE_ID: instance})
         self._provider = TracerProvider(
             resource=Resource.create().merge(own).merge(OTELResourceDetector().detect()),
@@ -156,7 +156,7 @@ class _Ids(RandomIdGenerator):
         return False  # it may be a client's
 
 
-def _exporter() -> SpanExporter:
+def _exporter(complaints: "_Complaints") -> SpanExporter:
     if _either("PROTOCOL") == "grpc":
         from grpc import Compression
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
@@ -165,9 +165,30 @@ def _exporter() -> SpanExporter:
         return GrpcExporter(
             compression=Compression.Gzip if _either("COMPRESSION") == "gzip" else Compression.NoCompression
         )
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+    return _http_exporter(complaints)
 
-    return HttpExporter()
+
+def _http_exporter(complaints: "_Complaints") -> SpanExporter:
+    import requests
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+    from requests.adapters import HTTPAdapter
+
+    class Adapter(HTTPAdapter):
+        """Notes why a request fails; the exporter does not always say."""
+
+        def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+            try:
+                response = super().send(*args, **kwargs)
+            except requests.RequestException as error:
+                complaints.cause = _innermost(error)
+                raise
+            complaints.cause = f"{response.status_code} {_PHRASES.get(response.status_code, '')}".strip()
+            return response
+
+    session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, Adapter())
+    return HttpExporter(session=session)
 
 
 def _either(name: str) -> str:
@@ -199,7 +220,7 @@ class _Exporter(SpanExporter):
                 self._complaints.forget()
             self._cause = ""
         else:
-            # The exporters themselves say nothing when they said the same a moment ago.
+            # The exporter for gRPC says nothing when it said the same a moment ago.
             cause = self._complaints.cause or self._cause or "unknown"
             if cause != self._cause:
                 logger.warning("OTEL_EXPORTER_OTLP_ENDPOINT: spans cannot be sent and are lost", extra={"cause": cause})
@@ -218,7 +239,7 @@ class _Exporter(SpanExporter):
 class _Complaints(logging.Handler):
     """Hears what OpenTelemetry would log for each batch, addresses, headers and the receiver's words included.
 
-    What its exporters say becomes the `cause` of a failed export; all else is logged once, without what was filled in.
+    What the exporters say becomes the `cause` of a failed export; all else is logged once, without what was filled in.
     """
 
     def __init__(self) -> None:
@@ -233,7 +254,8 @@ class _Complaints(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.startswith("opentelemetry.exporter"):
-            self.cause = _cause(record) or self.cause
+            codes = [part.name for part in record.args or () if isinstance(part, Enum)]  # one grpc.StatusCode, or none
+            self.cause = codes[0] if codes else self.cause
         elif (said := str(record.msg)) not in self._said:
             self._said.add(said)
             logger.warning("OpenTelemetry: %s", said)
@@ -243,21 +265,7 @@ class _Complaints(logging.Handler):
         self._said.clear()
 
 
-def _cause(record: logging.LogRecord) -> str:
-    """Say why an export failed in words that are not the receiver's: a status, or the type of an error."""
-    for part in record.args if isinstance(record.args, tuple) else ():
-        if isinstance(part, BaseException):
-            return _innermost(part)
-        if isinstance(part, Enum):  # a grpc.StatusCode
-            return part.name
-        if isinstance(part, int) and part in _STATUSES:
-            return f"{part} {_STATUSES[part]}"
-        if part in _STATUSES.values():
-            return str(part)
-    return ""
-
-
-_STATUSES = {status.value: status.phrase for status in HTTPStatus}
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
 
 def _innermost(error: BaseException) -> str:

@@ -1,0 +1,162 @@
+"""A gateway and the receiver of its spans: whatever that one does, requests and the end of the process go on."""
+
+import socket
+from collections.abc import Iterator
+
+import httpx
+import psutil
+import pytest
+
+from tests.gateway_svc.conftest import CREDENTIALS, StartGateway
+from tests.parts.otlp import HungReceiver, Receiver, environment
+from tests.parts.process import Process
+from tests.parts.users_stub import UsersStub
+from tests.parts.wait import wait_until
+
+PROTOCOLS = ["http/protobuf", "grpc"]
+CANNOT = "spans cannot be sent"
+KEY = "s3cret-of-the-receiver"
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.fixture(params=PROTOCOLS)
+def receiver(request: pytest.FixtureRequest) -> Iterator[Receiver]:
+    with Receiver(request.param) as receiver:
+        yield receiver
+
+
+def url(gateway: Process, path: str = "/ping") -> str:
+    return f"http://127.0.0.1:{gateway.port}{path}"
+
+
+def causes(gateway: Process) -> list[str]:
+    return [record["cause"] for record in gateway.records if CANNOT in record["message"]]
+
+
+def is_all_json(gateway: Process) -> bool:
+    return len(gateway.records) == len(gateway.output.splitlines())
+
+
+def stop(gateway: Process) -> None:
+    """End it in the time that it has at the most: a second for the last spans, and something for a loaded machine."""
+    gateway.terminate()
+    assert gateway.wait(5) == 0
+    assert gateway.records[-1]["message"] == "stopped"
+
+
+def test_a_call_and_its_failure_arrive_without_the_words_of_either(
+    start_gateway: StartGateway, users: UsersStub, receiver: Receiver
+) -> None:
+    gateway = start_gateway(USER_SERVICE_TARGET=users.target, **receiver.env)
+    users.refusal = 777, "c4naryzq"
+    answer = httpx.post(url(gateway, "/api/login"), json=CREDENTIALS)
+    spans = receiver.trace(answer.headers["x-trace-id"], 2)
+    found = {span.kind: (span.name, span.failed, span.attributes.get("error.type")) for span in spans}
+    assert found == {
+        "SERVER": ("POST /api/login", True, "500"),
+        "CLIENT": ("user.v1.UserService/Login", False, None),
+    }
+    assert users.metadata[-1]["traceparent"] in [f"00-{span.trace_id}-{span.id}-01" for span in spans if span.parent]
+    assert not [span for span in spans if span.message.events or span.message.status.message]
+    assert b"c4naryzq" not in b"".join(receiver.raw)
+
+
+def test_the_last_spans_are_sent_when_it_stops(
+    start_gateway: StartGateway, users: UsersStub, receiver: Receiver
+) -> None:
+    env = {**receiver.env, "OTEL_BSP_SCHEDULE_DELAY": "600000", "OTEL_SERVICE_NAME": "edge"}
+    gateway = start_gateway(USER_SERVICE_TARGET=users.target, **env)
+    trace_id = httpx.get(url(gateway)).headers["x-trace-id"]
+    stop(gateway)
+    assert [(span.service, span.trace_id) for span in receiver.spans] == [("edge", trace_id)]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_receiver_that_hangs_delays_neither_requests_nor_the_end(
+    start_gateway: StartGateway, users: UsersStub, protocol: str
+) -> None:
+    with HungReceiver() as hung, httpx.Client() as client:
+        env = {
+            **environment(hung.port, protocol),
+            "OTEL_BSP_MAX_QUEUE_SIZE": "256",
+            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "64",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+        }
+        gateway = start_gateway(USER_SERVICE_TARGET=users.target, **env)
+        memory = []
+        for _ in range(3):
+            for _ in range(800):
+                assert client.get(url(gateway), timeout=5).status_code == 200
+            memory.append(psutil.Process(gateway.pid).memory_info().rss)
+        wait_until(lambda: causes(gateway), 15, what="a line that says so")
+        wait_until(lambda: hung.connections, 1, what="the receiver to have been called")
+        stop(gateway)
+    # the queue was full before the first measurement; 800 spans that were kept would be more than this
+    assert memory[-1] - memory[0] < 1_000_000, memory
+    assert len(causes(gateway)) == 1
+    assert is_all_json(gateway)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_receiver_that_comes_refuses_and_takes_is_a_line_each(
+    start_gateway: StartGateway, users: UsersStub, protocol: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    env = {
+        **environment(port, protocol),
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "0.4",
+        "OTEL_EXPORTER_OTLP_HEADERS": f"x-api-key={KEY}",
+        "LOG_LEVEL": "DEBUG",
+    }
+    gateway = start_gateway(USER_SERVICE_TARGET=users.target, **env)
+
+    def asked(condition: str) -> bool:
+        httpx.get(url(gateway))
+        return condition in gateway.output
+
+    away = {"http/protobuf": "Connection refused", "grpc": "UNAVAILABLE"}[protocol]
+    refused = {"http/protobuf": "403 Forbidden", "grpc": "UNAUTHENTICATED"}[protocol]
+    wait_until(lambda: asked(away), 10, what="the first line", interval=0.1)
+    with Receiver(protocol, port) as receiver:
+        receiver.refusal = 403
+        wait_until(lambda: asked(refused), 10, what="the second line", interval=0.1)
+        failures = len(receiver.headers)
+        wait_until(lambda: asked("") and len(receiver.headers) > failures + 2, 10, what="more refusals", interval=0.1)
+        receiver.refusal = 0
+        wait_until(lambda: asked("spans are sent again"), 10, what="the third line", interval=0.1)
+        stop(gateway)
+    assert causes(gateway) == [away, refused]
+    assert is_all_json(gateway)
+    assert KEY not in gateway.output
+    assert "the receiver's own words" not in gateway.output
+    assert str(port) not in gateway.output
+
+
+def test_what_is_not_sampled_is_not_sent_and_a_caller_may_decide(
+    start_gateway: StartGateway, users: UsersStub, receiver: Receiver
+) -> None:
+    env = {**receiver.env, "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}
+    gateway = start_gateway(USER_SERVICE_TARGET=users.target, **env)
+    caller = "00-{}-00f067aa0ba902b7-{}"
+    for headers in [{}, {"traceparent": caller.format("ab" * 16, "00")}, {"traceparent": caller.format(TRACE, "01")}]:
+        answer = httpx.post(url(gateway, "/api/login"), json=CREDENTIALS, headers=headers)
+        assert answer.headers["x-trace-id"] in users.metadata[-1]["traceparent"]
+    stop(gateway)
+    assert {span.trace_id for span in receiver.spans} == {TRACE}
+
+
+@pytest.mark.parametrize("off", [{}, {"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}])
+def test_when_off_opentelemetry_is_not_even_imported(
+    start_gateway: StartGateway, users: UsersStub, off: dict[str, str]
+) -> None:
+    with Receiver() as receiver:
+        env = {**receiver.env, **off} if off else {"OTEL_TRACES_SAMPLER": "always_on"}
+        gateway = start_gateway(USER_SERVICE_TARGET=users.target, PYTHONPROFILEIMPORTTIME="1", **env)
+        answer = httpx.post(url(gateway, "/api/login"), json=CREDENTIALS)
+        stop(gateway)
+        assert not receiver.raw
+    assert "traceparent" not in users.metadata[-1]
+    assert users.metadata[-1]["x-trace-id"] == answer.headers["x-trace-id"]
+    assert "| telemetry.spans" in gateway.output.replace("|   ", "| ").replace("  ", "")
+    assert "opentelemetry" not in gateway.output
