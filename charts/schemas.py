@@ -75,7 +75,7 @@ PROBE = {
 
 DEFINITIONS: dict[str, Schema] = {
     "strings": mapping(TEXT, None, {"example.com/name": "value"}),
-    "labels": mapping(string(LABEL, maxLength=63), LABEL_KEY, {"example.com/name": "value"}),
+    "labels": mapping(string(LABEL, "other", maxLength=63), LABEL_KEY, {"example.com/name": "value"}),
     "quantity": {
         "type": ["string", "number"],
         "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
@@ -219,6 +219,21 @@ DEFINITIONS: dict[str, Schema] = {
             "scrapeTimeout": shared("duration"),
         }
     ),
+    "prometheusRule": closed(
+        {
+            "enabled": BOOLEAN,
+            "labels": shared("labels"),
+            "runbookUrl": string(r"^\S*[^\s/]$", "https://git.example.com/video/docs/runbooks"),
+        }
+    ),
+    "dashboards": closed(
+        {
+            "enabled": BOOLEAN,
+            "labels": shared("labels"),
+            "annotations": shared("strings"),
+            "namespace": string(r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$", "grafana"),
+        }
+    ),
     "log": closed({"level": one_of("DEBUG", "INFO", "WARNING", "ERROR"), "format": one_of("json", "text")}),
     # Each chart has those that it reads, and bears the others, which reach it all the same.
     "global": closed(
@@ -291,7 +306,15 @@ STATELESS: dict[str, Schema] = {
     "log": shared("log"),
     "autoscaling": shared("autoscaling"),
     "podDisruptionBudget": shared("podDisruptionBudget"),
-    "metrics": closed({"podMonitor": shared("monitor"), "serviceMonitor": shared("monitor")}),
+    "metrics": closed(
+        {
+            "annotations": BOOLEAN,
+            "podMonitor": shared("monitor"),
+            "serviceMonitor": shared("monitor"),
+            "prometheusRule": shared("prometheusRule"),
+            "dashboards": shared("dashboards"),
+        }
+    ),
 }
 STATEFUL: dict[str, Schema] = {
     **POD,
@@ -404,7 +427,7 @@ VALUES: dict[str, dict[str, Schema]] = {
         "persistence": closed(CLAIM),
         "podDisruptionBudget": shared("podDisruptionBudget"),
         "networkPolicy": network_policy({**CLIENTS, **SCRAPERS}),
-        "metrics": closed({"podMonitor": shared("monitor")}),
+        "metrics": closed({"annotations": BOOLEAN, "podMonitor": shared("monitor")}),
     },
     "mysql": {
         **STATEFUL,

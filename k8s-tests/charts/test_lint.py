@@ -11,9 +11,10 @@ import yaml
 from manifests import CHARTS, NAMES, render, tool
 
 EVERYTHING: dict[str, dict[str, Any]] = {
-    "user-svc": {"autoscaling": {"enabled": True}},
+    "user-svc": {"autoscaling": {"enabled": True}, "metrics": {"dashboards": {"enabled": True}}},
     "gateway-svc": {
         "autoscaling": {"enabled": True},
+        "metrics": {"dashboards": {"enabled": True}},
         "service": {"type": "LoadBalancer", "loadBalancerSourceRanges": ["192.0.2.0/24"]},
         "ingress": {"enabled": True, "tls": [{"hosts": ["video.example.com"], "secretName": "tls"}]},
     },

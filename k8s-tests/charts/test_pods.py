@@ -117,31 +117,6 @@ def test_services_select_pods_and_name_their_ports() -> None:
     assert "clusterIP" not in of_kind(manifests, "Service", "vp-etcd")["spec"]
 
 
-def test_monitors_select_what_is_there() -> None:
-    on = {"enabled": True, "labels": {"release": "prometheus"}}
-    values = {
-        "etcd": {"metrics": {"podMonitor": on}},
-        "user-svc": {"metrics": {"podMonitor": on}},
-        "gateway-svc": {"metrics": {"serviceMonitor": on}},
-    }
-    manifests = render("video-platform", values)
-    for monitor in (m for m in manifests if m["kind"] == "PodMonitor"):
-        wanted = monitor["spec"]["selector"]["matchLabels"].items()
-        (template,) = [
-            m["spec"]["template"]
-            for m in manifests
-            if "template" in m.get("spec", {}) and wanted <= m["spec"]["template"]["metadata"]["labels"].items()
-        ]
-        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
-        assert endpoint["port"] in {port["name"] for c in template["spec"]["containers"] for port in c["ports"]}
-        assert monitor["metadata"]["labels"]["release"] == "prometheus"
-    monitor = of_kind(manifests, "ServiceMonitor")
-    assert {m["spec"]["jobLabel"] for m in manifests if "Monitor" in m["kind"]} == {"app.kubernetes.io/name"}
-    wanted = monitor["spec"]["selector"]["matchLabels"].items()
-    (service,) = [m for m in manifests if m["kind"] == "Service" and wanted <= m["metadata"]["labels"].items()]
-    assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
-
-
 def test_three_members_know_each_other() -> None:
     stateful = of_kind(render("etcd", {"replicaCount": 3}), "StatefulSet")
     arguments = dict(a[2:].partition("=")[::2] for a in stateful["spec"]["template"]["spec"]["containers"][0]["args"])

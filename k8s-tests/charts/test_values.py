@@ -40,12 +40,16 @@ SERVICES = {
     "autoscaling.": Needs({"autoscaling.enabled": True}),
     "metrics.podMonitor.": Needs({"metrics.podMonitor.enabled": True}),
     "metrics.serviceMonitor.": Needs({"metrics.serviceMonitor.enabled": True}),
+    "metrics.prometheusRule.": Needs({"metrics.prometheusRule.enabled": True}),
+    "metrics.dashboards.": Needs({"metrics.dashboards.enabled": True}),
     "global.registry.address": Needs(OWN_ETCD_OFF, before="before.example.com:2379"),
     "global.registry.auth.": Needs({"global.registry.auth.enabled": True}),
     "global.registry.auth.enabled": Needs(),
     "autoscaling.enabled": Needs(),
     "metrics.podMonitor.enabled": Needs(),
     "metrics.serviceMonitor.enabled": Needs(),
+    "metrics.prometheusRule.enabled": Needs(),
+    "metrics.dashboards.enabled": Needs(),
 }
 NEEDS: dict[str, dict[str, Needs]] = {
     "user-svc": {
@@ -179,8 +183,9 @@ def test_every_illegal_value_is_refused(chart: str, path: str) -> None:
 def test_unknown_keys_are_refused_at_every_level(chart: str) -> None:
     schema = jsonschema.Draft202012Validator(_schema(chart))
     parents = {path.rpartition(".")[0] for path, _ in _leaves(_values(chart))}
-    # Keys of these are Kubernetes' or a subchart's.
-    parents -= {"resources.requests", "resources.limits", "gateway-svc", "user-svc", "etcd", "mysql"}
+    # Keys of these are Kubernetes', an operator's or a subchart's.
+    parents -= {"resources.requests", "resources.limits", "metrics.dashboards.labels"}
+    parents -= {"gateway-svc", "user-svc", "etcd", "mysql"}
     for parent in parents:
         if not parent.startswith(("gateway-svc.", "user-svc.")):
             unknown = f"{parent}.unknown" if parent else "unknown"

@@ -8,12 +8,8 @@ away that tokens do not: a token is signed with the key and can be tried against
 chart makes up is left out: it does not exist yet at the first rendering, and the second would roll the pods for
 nothing.
 */}}
-{{- define "gateway-svc.podAnnotations" -}}
-{{- $annotations := deepCopy .Values.podAnnotations -}}
+{{- define "gateway-svc.keyAnnotations" -}}
 {{- if or .Values.jwt.secret .Values.jwt.previousSecrets -}}
-{{- $_ := set $annotations "checksum/jwt" (toJson .Values.jwt | sha256sum) -}}
+checksum/jwt: {{ toJson .Values.jwt | sha256sum }}
 {{- end -}}
-{{- with $annotations -}}
-annotations: {{- toYaml . | nindent 2 }}
-{{- end }}
 {{- end }}

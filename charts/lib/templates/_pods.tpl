@@ -42,8 +42,12 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
+{{/*
+The annotations of a pod that Prometheus scrapes. An operator's win over those for the scrape. Parameters: root, port,
+own (the chart's, as YAML; may be left out).
+*/}}
 {{- define "vp.podAnnotations" -}}
-{{- with .Values.podAnnotations -}}
+{{- with merge (.own | default "" | fromYaml) .root.Values.podAnnotations (include "vp.scrapeAnnotations" . | fromYaml) -}}
 annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}

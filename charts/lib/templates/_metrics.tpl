@@ -1,0 +1,141 @@
+{{/*
+How Prometheus comes to the metrics, and what it makes of them. Rules and dashboards find series by the labels `job`,
+the chart's name, `namespace`, `release`, `pod` and `instance`: each way of scraping gives them these.
+*/}}
+
+{{/*
+For a Prometheus that scrapes pods by their annotations. Parameters: root, port.
+*/}}
+{{- define "vp.scrapeAnnotations" -}}
+{{- if .root.Values.metrics.annotations -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ .port | quote }}
+prometheus.io/path: /metrics
+{{- end -}}
+{{- end }}
+
+{{- define "vp.releaseLabel" -}}
+- targetLabel: release
+  replacement: {{ .Release.Name }}
+{{- end }}
+
+{{/*
+Prometheus scrapes each pod's own port, so that no Service need carry it. Parameters: root, port.
+*/}}
+{{- define "vp.podMonitor" -}}
+{{- with .root.Values.metrics.podMonitor }}
+{{- if .enabled }}
+apiVersion: monitoring.coreos.com/v1
+kind: PodMonitor
+metadata:
+  name: {{ include "vp.fullname" $.root }}
+  namespace: {{ $.root.Release.Namespace }}
+  labels: {{- merge (include "vp.labels" $.root | fromYaml) .labels | toYaml | nindent 4 }}
+spec:
+  # Rules and dashboards find the series by the label `job`.
+  jobLabel: app.kubernetes.io/name
+  selector:
+    matchLabels: {{- include "vp.selectorLabels" $.root | nindent 6 }}
+  podMetricsEndpoints:
+    - port: {{ $.port }}
+      path: /metrics
+      interval: {{ .interval }}
+      scrapeTimeout: {{ .scrapeTimeout }}
+      relabelings: {{- include "vp.releaseLabel" $.root | nindent 8 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
+The same by way of a Service, for operators whose Prometheus selects ServiceMonitors alone. The Service is one of its
+own: the one that clients use must not publish metrics. Parameters: root, port, number.
+*/}}
+{{- define "vp.serviceMonitor" -}}
+{{- with .root.Values.metrics.serviceMonitor }}
+{{- if .enabled }}
+{{- if $.root.Values.metrics.podMonitor.enabled }}
+{{- fail "metrics.podMonitor.enabled and metrics.serviceMonitor.enabled are both true: Prometheus would scrape each pod twice. Keep one." }}
+{{- end }}
+apiVersion: v1
+kind: Service
+metadata:
+  name: {{ include "vp.fullname" $.root }}-metrics
+  namespace: {{ $.root.Release.Namespace }}
+  labels: {{- merge (dict "app.kubernetes.io/component" "metrics") (include "vp.labels" $.root | fromYaml) | toYaml | nindent 4 }}
+spec:
+  clusterIP: None
+  publishNotReadyAddresses: true
+  selector: {{- include "vp.selectorLabels" $.root | nindent 4 }}
+  ports:
+    - name: {{ $.port }}
+      port: {{ $.number }}
+      targetPort: {{ $.port }}
+---
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+metadata:
+  name: {{ include "vp.fullname" $.root }}
+  namespace: {{ $.root.Release.Namespace }}
+  labels: {{- merge (include "vp.labels" $.root | fromYaml) .labels | toYaml | nindent 4 }}
+spec:
+  jobLabel: app.kubernetes.io/name
+  selector:
+    matchLabels:
+      app.kubernetes.io/component: metrics
+      {{- include "vp.selectorLabels" $.root | nindent 6 }}
+  endpoints:
+    - port: {{ $.port }}
+      path: /metrics
+      interval: {{ .interval }}
+      scrapeTimeout: {{ .scrapeTimeout }}
+      relabelings: {{- include "vp.releaseLabel" $.root | nindent 8 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
+The rules of files/rules, each of whose selectors has the job, kept to the series of this release: another's would
+raise these alerts, and be recorded under the same names.
+*/}}
+{{- define "vp.prometheusRule" -}}
+{{- with .Values.metrics.prometheusRule }}
+{{- if .enabled }}
+{{- $job := printf "job=%q" $.Chart.Name }}
+{{- $own := printf "%s,namespace=%q,release=%q" $job $.Release.Namespace $.Release.Name }}
+{{- $rules := $.Files.Get (printf "files/rules/%s.yaml" $.Chart.Name) | replace $job $own | replace "docs/runbooks/" (printf "%s/" .runbookUrl) | fromYaml }}
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: {{ include "vp.fullname" $ }}
+  namespace: {{ $.Release.Namespace }}
+  labels: {{- merge (include "vp.labels" $ | fromYaml) .labels | toYaml | nindent 4 }}
+spec:
+  groups: {{- toYaml $rules.groups | nindent 4 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
+The dashboards of files/dashboards, for the sidecar that Grafana's chart puts beside Grafana. It writes all that it
+finds into one folder, so that the names of their files begin with the project's.
+*/}}
+{{- define "vp.dashboards" -}}
+{{- with .Values.metrics.dashboards }}
+{{- if .enabled }}
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {{ include "vp.fullname" $ }}-dashboards
+  namespace: {{ .namespace | default $.Release.Namespace }}
+  labels: {{- merge (include "vp.labels" $ | fromYaml) .labels | toYaml | nindent 4 }}
+  {{- with .annotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+data:
+  {{- range $path, $_ := $.Files.Glob "files/dashboards/*.json" }}
+  video-platform-{{ base $path }}: |
+    {{- $.Files.Get $path | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,227 @@
+"""How Prometheus and Grafana learn of a release: annotations, monitors, rules, dashboards."""
+
+import copy
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from manifests import CHARTS, NAMES, Manifest, merged, nested, of_kind, pods, render
+from promql_parser import MatchOp
+
+from tests.monitoring.promql import selectors
+from tests.monitoring.test_rules import CASES
+
+SERVICES = ("user-svc", "gateway-svc")
+NAMESPACE = "team"
+"""Into which everything is rendered."""
+RUNBOOKS = "https://git.example.com/video/docs/runbooks"
+RULES = {"metrics": {"prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}, "runbookUrl": RUNBOOKS}}}
+DASHBOARDS = {"metrics": {"dashboards": {"enabled": True, "annotations": {"grafana_folder": "Video"}}}}
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    path = shutil.which("promtool")
+    if path is None:
+        pytest.skip("promtool is not on the PATH; on Debian and Ubuntu: apt install prometheus")
+    return path
+
+
+def _pod_annotations(manifests: list[Manifest]) -> dict[str, dict[str, str]]:
+    return {
+        m["metadata"]["name"]: m["spec"]["template"]["metadata"].get("annotations", {})
+        for m in manifests
+        if "template" in m.get("spec", {})
+    }
+
+
+def test_pods_say_where_their_metrics_are() -> None:
+    manifests = render("video-platform")
+    found = _pod_annotations(manifests)
+    for name, pod in pods(manifests):
+        numbers = [p["containerPort"] for c in pod["containers"] for p in c.get("ports", []) if p["name"] == "metrics"]
+        said = {key: value for key, value in found.get(name, {}).items() if key.startswith("prometheus.io/")}
+        assert said == {
+            f"prometheus.io/{key}": value
+            for number in numbers
+            for key, value in (("scrape", "true"), ("port", str(number)), ("path", "/metrics"))
+        }, name
+
+
+def test_pods_need_not_say_it() -> None:
+    off = nested("metrics.annotations", False)
+    annotations = _pod_annotations(render("video-platform", dict.fromkeys((*SERVICES, "etcd"), off)))
+    assert [name for name, each in annotations.items() if each] == ["vp-mysql"]
+
+
+@pytest.mark.parametrize("chart", [*SERVICES, "etcd"])
+def test_an_operator_s_annotations_win(chart: str) -> None:
+    values = {"podAnnotations": {"prometheus.io/scrape": "false", "example.com/name": "value"}}
+    annotations = _pod_annotations(render(chart, values))[f"vp-{chart}"]
+    assert annotations.items() > values["podAnnotations"].items()
+
+
+def test_monitors_select_what_is_there() -> None:
+    on = {"enabled": True, "labels": {"release": "prometheus"}}
+    values = {
+        "etcd": {"metrics": {"podMonitor": on}},
+        "user-svc": {"metrics": {"podMonitor": on}},
+        "gateway-svc": {"metrics": {"serviceMonitor": on}},
+    }
+    manifests = render("video-platform", values)
+    for monitor in (m for m in manifests if m["kind"] == "PodMonitor"):
+        wanted = monitor["spec"]["selector"]["matchLabels"].items()
+        (template,) = [
+            m["spec"]["template"]
+            for m in manifests
+            if "template" in m.get("spec", {}) and wanted <= m["spec"]["template"]["metadata"]["labels"].items()
+        ]
+        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+        assert endpoint["port"] in {port["name"] for c in template["spec"]["containers"] for port in c["ports"]}
+        assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    monitor = of_kind(manifests, "ServiceMonitor")
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    (service,) = [m for m in manifests if m["kind"] == "Service" and wanted <= m["metadata"]["labels"].items()]
+    assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
+
+
+def _monitored(kind: str) -> list[Manifest]:
+    values = nested(f"metrics.{kind}.enabled", True)
+    charts = ("user-svc", "gateway-svc", "etcd") if kind == "podMonitor" else SERVICES
+    manifests = render("video-platform", dict.fromkeys(charts, values), release="second")
+    found = [m for m in manifests if m["kind"].lower() == kind.lower()]
+    assert len(found) == len(charts)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["podMonitor", "serviceMonitor"])
+def test_monitors_give_the_series_the_job_and_the_release_that_rules_select(kind: str) -> None:
+    for monitor in _monitored(kind):
+        spec = monitor["spec"]
+        assert spec["jobLabel"] == "app.kubernetes.io/name"
+        (endpoint,) = spec.get("podMetricsEndpoints") or spec["endpoints"]
+        assert endpoint["relabelings"] == [{"targetLabel": "release", "replacement": "second"}]
+
+
+def _rules(chart: str, release: str) -> dict[str, Any]:
+    rule = of_kind(render(chart, RULES, release=release), "PrometheusRule")
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    spec: dict[str, Any] = rule["spec"]
+    return spec
+
+
+@pytest.mark.parametrize("chart", SERVICES)
+def test_rules_look_at_their_own_release_alone(chart: str, promtool: str, tmp_path: Path) -> None:
+    rules = _rules(chart, "second")
+    source = yaml.safe_load((CHARTS / chart / "files" / "rules" / f"{chart}.yaml").read_text())
+    assert [group["name"] for group in rules["groups"]] == [group["name"] for group in source["groups"]]
+    wanted = {"job": chart, "namespace": NAMESPACE, "release": "second"}
+    for group, unchanged in zip(rules["groups"], source["groups"], strict=True):
+        assert len(group["rules"]) == len(unchanged["rules"])
+        for rule in group["rules"]:
+            for selector in selectors(rule["expr"]):
+                matchers = {m.name: m.value for m in selector.matchers.matchers if m.op == MatchOp.Equal}
+                assert matchers.items() >= wanted.items(), rule["expr"]
+            if "alert" in rule:
+                assert rule["annotations"]["runbook_url"] == f"{RUNBOOKS}/{rule['alert']}.md"
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump(rules))
+    run = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def _chart_of(case: Path) -> str:
+    (file,) = yaml.safe_load(case.read_text())["rule_files"]
+    return Path(file).stem
+
+
+def _moved(case: Path, release: str) -> dict[str, Any]:
+    """A case of the rules' own tests, as it is in the namespace of a release."""
+    text = case.read_text()
+    for old, new in (
+        ('namespace="video"', f'namespace="{NAMESPACE}"'),
+        ("namespace: video", f"namespace: {NAMESPACE}"),
+        (" in video", f" in {NAMESPACE}"),
+        ('release="vp"', f'release="{release}"'),
+        ("release: vp", f"release: {release}"),
+        ("docs/runbooks", RUNBOOKS),
+    ):
+        text = text.replace(old, new)
+    content: dict[str, Any] = yaml.load(text, yaml.BaseLoader)  # values such as 0x10 are no numbers
+    return content
+
+
+def _expected(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for test in content["tests"]:
+        yield from test["alert_rule_test"]
+
+
+def _try(promtool: str, content: dict[str, Any], rules: dict[str, Any], folder: Path) -> None:
+    (folder / "rules.yaml").write_text(yaml.safe_dump(rules))
+    (folder / "test.yaml").write_text(yaml.safe_dump(content | {"rule_files": ["rules.yaml"]}))
+    command = [promtool, "test", "rules", folder / "test.yaml"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
+def test_rules_of_a_release_do_for_it_what_the_rules_do(case: Path, promtool: str, tmp_path: Path) -> None:
+    content = _moved(case, "second")
+    for test in _expected(content):
+        for alert in test["exp_alerts"]:
+            # where there is no series at all, the labels are those of the selector
+            alert["exp_labels"] |= {"namespace": NAMESPACE, "release": "second"}
+    _try(promtool, content, _rules(_chart_of(case), "second"), tmp_path)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
+def test_what_happens_to_a_release_beside_it_raises_no_alert(case: Path, promtool: str, tmp_path: Path) -> None:
+    content = _moved(case, "first")
+    chart = _chart_of(case)
+    here = 'up{job="%s",namespace="%s",release="second",pod="up",instance="10.0.9.9:9090"}'
+    for test in content["tests"]:
+        test["input_series"].append({"series": here % (chart, NAMESPACE), "values": "1x10000"})
+    for test in _expected(content):
+        test["exp_alerts"] = []
+    _try(promtool, content, _rules(chart, "second"), tmp_path)
+
+
+def test_each_dashboard_is_there_once_and_as_it_is_generated() -> None:
+    manifests = render("video-platform", dict.fromkeys(SERVICES, DASHBOARDS))
+    maps = [m for m in manifests if m["kind"] == "ConfigMap" and m["metadata"]["name"].endswith("-dashboards")]
+    found = [(name, text) for m in maps for name, text in m["data"].items()]
+    sources = [path for chart in SERVICES for path in (CHARTS / chart / "files" / "dashboards").iterdir()]
+    assert sorted(found) == sorted((f"video-platform-{path.name}", path.read_text()) for path in sources)
+    assert len({json.loads(text)["uid"] for _, text in found}) == len(found) == 3
+    for m in maps:
+        assert m["metadata"]["labels"]["grafana_dashboard"] == "1"
+        assert m["metadata"]["annotations"] == {"grafana_folder": "Video"}
+        assert m["metadata"]["namespace"] == NAMESPACE
+
+
+def test_dashboards_go_where_the_sidecar_looks() -> None:
+    values = merged(DASHBOARDS, nested("metrics.dashboards.namespace", "grafana"))
+    found = of_kind(render("user-svc", values), "ConfigMap", "vp-user-svc-dashboards")
+    assert found["metadata"]["namespace"] == "grafana"
+
+
+@pytest.mark.parametrize("chart", NAMES)
+def test_a_packaged_chart_is_whole(chart: str, helm: str, tmp_path: Path) -> None:
+    run = [helm, "package", CHARTS / chart, "--destination", tmp_path]
+    subprocess.run(run, capture_output=True, timeout=60, check=True)
+    (package,) = tmp_path.iterdir()
+    everything = merged(RULES, DASHBOARDS)
+    values = {
+        **dict.fromkeys(SERVICES, everything),
+        "video-platform": dict.fromkeys(SERVICES, everything),
+    }.get(chart, {})
+    command = [helm, "template", "vp", package, "--namespace", NAMESPACE, "--values", "-"]
+    command += ["--values", CHARTS / chart / "ci" / "values.yaml"]
+    run = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, timeout=60, check=True)
+    packaged = [manifest for manifest in yaml.safe_load_all(run.stdout) if manifest]
+    assert packaged == copy.deepcopy(render(chart, values))
