@@ -18,7 +18,7 @@ make_image() {
 mkdir -p "$cache/images"
 for name; do
   parts=("$here/images/$name"/*)
-  [ "$name" != etcd ] || parts+=("$here/tools/etcd"/*)
+  [ ! -d "$here/tools/$name" ] || parts+=("$here/tools/$name"/*) # the program that it is made of
   to=$cache/images/$name-$(key_of "${parts[@]}").tar
   if [ ! -e "$to" ]; then
     tag=$(head -1 "$here/images/$name/names")

@@ -26,18 +26,24 @@ flags_of() {
       printf -- '-X github.com/GoogleContainerTools/skaffold/v2/pkg/skaffold/version.version=%s ' \
         "$(awk '$1 == "github.com/GoogleContainerTools/skaffold/v2" { print $2 }' "$here/tools/skaffold/go.mod")"
       ;;
+    prometheus) printf -- '-X github.com/prometheus/common/version.Version=%s ' "$(sed 's/.*:v//' "$here/images/prometheus/names")" ;;
   esac
 }
 
+tags_of() {
+  # Discovery in two dozen clouds is most of Prometheus.
+  [ "$1" != prometheus ] || echo netgo,remove_all_sd,enable_kubernetes_sd
+}
+
 build() {
-  local name=$1 flags=$2 to=$3 target=.
+  local name=$1 flags=$2 tags=$3 to=$4 target=.
   cd "$here/tools/$name"
   rm -rf "$to.new"
   mkdir -p "$to.new"
   [ -e main.go ] || target=tool
-  # etcd goes into an image without a C library.
-  [ "$name" != etcd ] || export CGO_ENABLED=0
-  GOFLAGS=-buildvcs=false nice -n 19 go build -ldflags "-s -w $flags" -o "$to.new/" "$target"
+  # These go into images without a C library.
+  case $name in etcd | prometheus) export CGO_ENABLED=0 ;; esac
+  GOFLAGS=-buildvcs=false nice -n 19 go build -tags "$tags" -ldflags "-s -w $flags" -o "$to.new/" "$target"
   case $name in
     kubernetes) for command in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl; do ln -s kubernetes "$to.new/$command"; done ;;
     etcd) mv "$to.new/server" "$to.new/etcd" ;;
@@ -65,11 +71,12 @@ find_go() {
 mkdir -p "$cache/bin"
 for name; do
   flags=$(flags_of "$name")
-  to=$cache/bin/$name-$(key_of "$here/tools/$name"/* <(echo "$flags"))
+  tags=$(tags_of "$name")
+  to=$cache/bin/$name-$(key_of "$here/tools/$name"/* <(echo "$flags$tags"))
   if [ ! -d "$to" ]; then
     alone build
     find_go
-    [ -d "$to" ] || step "$name built from the Go module registry" build "$name" "$flags" "$to"
+    [ -d "$to" ] || step "$name built from the Go module registry" build "$name" "$flags" "$tags" "$to"
   fi
   echo "$to"
 done

@@ -1,7 +1,7 @@
 """The cluster's API, in the terms of manifests: what is read is a dictionary, as is what is written."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from kubernetes import config
@@ -20,9 +20,12 @@ _VERSIONS = {
     "ReplicaSet": "apps/v1",
     "StatefulSet": "apps/v1",
     "PodMonitor": "monitoring.coreos.com/v1",
+    "PrometheusRule": "monitoring.coreos.com/v1",
     "ServiceMonitor": "monitoring.coreos.com/v1",
     "NetworkPolicy": "networking.k8s.io/v1",
     "PodDisruptionBudget": "policy/v1",
+    "Role": "rbac.authorization.k8s.io/v1",
+    "RoleBinding": "rbac.authorization.k8s.io/v1",
     "CustomResourceDefinition": "apiextensions.k8s.io/v1",
 }
 """Of the kinds that are not in the core group."""
@@ -137,11 +140,21 @@ class Cluster:
         text: str = answer.data.decode()
         return text
 
-    def proxy(self, pod: str, namespace: str, port: int, path: str) -> str:
+    def proxy(self, pod: str, namespace: str, port: int, path: str, query: Mapping[str, str] | None = None) -> str:
         """Ask a pod by HTTP, by way of the API server, and return the answer's body."""
-        pods = CoreV1Api(self._api)
-        answer: Any = pods.connect_get_namespaced_pod_proxy_with_path(
-            f"{pod}:{port}", namespace, path, _preload_content=False
+        answer = self._dynamic.request(
+            "get",
+            f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/{path}",
+            query_params=list((query or {}).items()),
+            serialize=False,
+        )
+        text: str = answer.data.decode()
+        return text
+
+    def resource_metrics(self, node: str) -> str:
+        """Return what a node's kubelet says of the use of memory and cores."""
+        answer: Any = CoreV1Api(self._api).connect_get_node_proxy_with_path(
+            node, "metrics/resource", _preload_content=False
         )
         text: str = answer.data.decode()
         return text

@@ -23,7 +23,7 @@ from tests.parts import mariadb, prometheus
 from tests.parts.etcd import Etcd
 from tests.parts.mariadb import Database, Server
 from tests.parts.platform import Platform, admin, sample
-from tests.parts.prometheus import Prometheus
+from tests.parts.prometheus import Alert, Prometheus, alert_of
 from tests.parts.traffic import Traffic
 from tests.parts.wait import wait_until
 
@@ -36,10 +36,6 @@ ACCOUNT = {"username": "testuser123", "password": "password123"}
 JSON = {"Content-Type": "application/json"}
 METHODS = ("GET", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "POST", "BREW")
 PATHS = ("/ping", "/api/register", "/api/login", "/api/profile", "/docs", "/openapi.json")
-
-Alert = tuple[str, str]
-"""Name and severity."""
-
 
 MOMENTARY: dict[str, set[Alert]] = {
     "leases revoked by hand": {("RegistryNoLease", "critical")},
@@ -74,12 +70,9 @@ class Scene:
 
     def __init__(self, etcd: Etcd, server: Server, database: Database, platform: Platform, watch: Prometheus) -> None:
         self.etcd, self.server, self.database, self.platform = etcd, server, database, platform
+        self.watch = watch
         self.evening = Evening(watch, time.time())
         self._lasting: set[Alert] = set()
-
-    @property
-    def active(self) -> set[Alert]:
-        return {_alert(alert["labels"]) for alert in self.evening.watched_by.alerts}
 
     def act(
         self, name: str, fault: Callable[[], None], raises: set[Alert], *, passing: set[Alert] | None = None
@@ -96,23 +89,19 @@ class Scene:
         fault()
         wanted = self._lasting | raises | (passing or set())
         try:
-            wait_until(lambda: self.active == wanted, 60, interval=0.5)
+            wait_until(lambda: self.watch.raised == wanted, 60, interval=0.5)
         except AssertionError:
-            active = self.active
+            active = self.watch.raised
             raise AssertionError(f"{name}: missing {wanted - active}, unexpected {active - wanted}") from None
         self._lasting |= raises
         self.evening.expected[name] = wanted
-        samples = self.evening.watched_by.query(f"count_over_time(ALERTS[{round(1000 * (time.time() - began))}ms])")
-        self.evening.seen[name] = {_alert(sample["metric"]) for sample in samples} | wanted
+        samples = self.watch.query(f"count_over_time(ALERTS[{round(1000 * (time.time() - began))}ms])")
+        self.evening.seen[name] = {alert_of(sample["metric"]) for sample in samples} | wanted
 
     def over(self, remedy: Callable[[], None]) -> None:
         """Undo a fault, and wait until the alerts that came with it have gone."""
         remedy()
-        wait_until(lambda: self.active == self._lasting, 60, what="the alerts of the fault to go", interval=0.5)
-
-
-def _alert(labels: dict[str, str]) -> Alert:
-    return labels["alertname"], labels["severity"]
+        wait_until(lambda: self.watch.raised == self._lasting, 60, what="the alerts of the fault to go", interval=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +120,7 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evening]:
             assert client.post("/api/register", json=ACCOUNT).status_code == 200
             token = client.post("/api/login", json=ACCOUNT).json()["token"]
         watch = stack.enter_context(Prometheus(_config(platform), tmp_path_factory.mktemp("prometheus")))
-        wait_until(lambda: len(watch.query("up == 1")) == 2 and not watch.alerts, 20, what="both to be scraped")
+        wait_until(lambda: len(watch.query("up == 1")) == 2 and not watch.raised, 20, what="both to be scraped")
         scene = Scene(etcd, server, database, platform, watch)
         with Traffic(partial(_mixture, platform.url, token), rate=4) as traffic:
             _everything_goes_wrong(scene, traffic)

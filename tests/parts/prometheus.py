@@ -1,8 +1,10 @@
-"""A private Prometheus that scrapes a test's processes."""
+"""What Prometheus says, and a private one that scrapes a test's processes."""
 
+import json
 import math
 import shutil
 import subprocess
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,17 +17,63 @@ from tests.parts.wait import wait_until
 Series = dict[str, Any]
 """`metric`, the labels, and `values`, pairs of a Unix time and a value."""
 
+Alert = tuple[str, str]
+"""Name and severity."""
+
+Get = Callable[[str, Mapping[str, str]], str]
+"""Asks for a path with these parameters and returns the answer's body."""
+
+
+class Api:
+    """What a Prometheus answers, by whatever way it is reached."""
+
+    def __init__(self, get: Get) -> None:
+        self._get = get
+
+    def query(self, expr: str) -> list[dict[str, Any]]:
+        """Return the result of `expr` now: `metric`, the labels, and `value`, a Unix time and a value."""
+        result: list[dict[str, Any]] = self._ask("query", query=expr)["result"]
+        return result
+
+    def history(self, expr: str, start: float, end: float, step: float = 1.0) -> list[Series]:
+        """Return the series of `expr` from `start` to `end` (Unix times) that have a number at least once."""
+        result = self._ask("query_range", query=expr, start=f"{start}", end=f"{end}", step=f"{step}")["result"]
+        return [series for series in result if any(not math.isnan(float(value)) for _, value in series["values"])]
+
+    @property
+    def raised(self) -> set[Alert]:
+        """The alerts that are pending or firing."""
+        return {alert_of(alert["labels"]) for alert in self._ask("alerts")["alerts"]}
+
+    @property
+    def targets(self) -> list[dict[str, Any]]:
+        """What is scraped: `labels`, `health` (up, down or unknown) and `lastError` among others."""
+        targets: list[dict[str, Any]] = self._ask("targets", state="active")["activeTargets"]
+        return targets
+
+    def _ask(self, path: str, **parameters: str) -> dict[str, Any]:
+        answer = json.loads(self._get(f"api/v1/{path}", parameters))
+        assert answer["status"] == "success", answer
+        data: dict[str, Any] = answer["data"]
+        return data
+
+
+def alert_of(labels: Mapping[str, str]) -> Alert:
+    """Return which alert a series of ALERTS, or an alert itself, is."""
+    return labels["alertname"], labels["severity"]
+
 
 def binary() -> str | None:
     """The path of prometheus, or None when there is none."""
     return shutil.which("prometheus")
 
 
-class Prometheus:
+class Prometheus(Api):
     """One Prometheus on 127.0.0.1 with a data folder of its own; use it as a context manager."""
 
     def __init__(self, config: dict[str, Any], folder: Path) -> None:
         """Prepare to run with `config`, which is what a prometheus.yml holds."""
+        super().__init__(self._text)
         self._folder = folder
         self._config = folder / "prometheus.yaml"
         self._config.write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -59,27 +107,8 @@ class Prometheus:
             self._child.terminate()
             self._child.wait(30)
 
-    def query(self, expr: str) -> list[dict[str, Any]]:
-        """Return the result of `expr` now: `metric`, the labels, and `value`, a Unix time and a value."""
-        result: list[dict[str, Any]] = self._get("query", query=expr)["result"]
-        return result
-
-    def history(self, expr: str, start: float, end: float, step: float = 1.0) -> list[Series]:
-        """Return the series of `expr` from `start` to `end` (Unix times) that have a number at least once."""
-        result = self._get("query_range", query=expr, start=start, end=end, step=step)["result"]
-        return [series for series in result if any(not math.isnan(float(value)) for _, value in series["values"])]
-
-    @property
-    def alerts(self) -> list[dict[str, Any]]:
-        """The alerts that are pending or firing: `labels` and `state`."""
-        alerts: list[dict[str, Any]] = self._get("alerts")["alerts"]
-        return alerts
-
-    def _get(self, path: str, **parameters: str | float) -> dict[str, Any]:
-        answer = self._client.get(f"/api/v1/{path}", params=parameters)
-        assert answer.status_code == 200, answer.text
-        data: dict[str, Any] = answer.json()["data"]
-        return data
+    def _text(self, path: str, parameters: Mapping[str, str]) -> str:
+        return self._client.get(path, params=dict(parameters)).text
 
     def _is_ready(self) -> bool:
         assert self._child is not None

@@ -1,0 +1,154 @@
+"""A Prometheus in the cluster sees by the plain annotations all that the charts' rules and dashboards ask for."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import yaml
+from parts.cluster import condition, wait_until
+from parts.hand import Traffic
+from parts.platform import VALUES, Platform
+from parts.prometheus import Prometheus
+from parts.release import CHARTS
+
+from tests.monitoring.promql import measurements
+from tests.parts.prometheus import Alert
+
+SERVICES = ("user-svc", "gateway-svc")
+MOST_SERIES = 200
+
+RATES = {"login": 3.0, "register": 3.0, "profile": 1.0}
+"""Requests a second."""
+FAILED_EACH = 30
+"""Of logins and of registrations: far more than the ten that raise an alert, and each gateway counts for itself."""
+
+LASTING: set[Alert] = {
+    (name, severity)
+    for name in ("LoginErrorBudgetBurn", "RequestErrorBudgetBurn")
+    for severity in ("critical", "warning")
+}
+PASSING: set[Alert] = {("DatabaseUnavailable", "critical")}
+
+
+@dataclass
+class Watched:
+    """What Prometheus has seen of the platform, from its beginning on."""
+
+    platform: Platform
+    by: Prometheus
+    rules: dict[str, dict[str, Any]]
+    began: float
+    raised_meanwhile: set[Alert]
+
+
+@pytest.fixture(scope="module")
+def watched(installed: Platform) -> Iterator[Watched]:
+    installed.restore()
+    rules = _rules(installed)
+    watch = Prometheus(installed.namespace, rules)
+    seen = Watched(installed, watch, rules, time.time(), set())
+    try:
+        pods = sum(installed.replicas[name] for name in (*SERVICES, "etcd"))
+        wait_until(lambda: len(watch.query("up == 1")) == pods, 60, what=f"{pods} pods to be scraped")
+        wait_until(lambda: not watch.raised, 60, what="all to be well")
+        with installed.traffic(**RATES) as traffic:
+            traffic.wait_for(60)
+            _some_things_go_wrong(seen, traffic)
+        yield seen
+    finally:
+        watch.close()
+
+
+def _rules(platform: Platform) -> dict[str, dict[str, Any]]:
+    """The rules of each service, as its chart makes them for this release."""
+    on = {"metrics": {"prometheusRule": {"enabled": True}}}
+    values = {name: {**VALUES.get(name, {}), **on} for name in SERVICES}
+    chart = CHARTS / "video-platform"
+    command = ["template", platform.release.name, str(chart), "--values", str(chart / "ci" / "values.yaml")]
+    text = platform.release.helm(*command, "--values", "-", given=json.dumps(values))
+    made = [m for m in yaml.safe_load_all(text) if m and m["kind"] == "PrometheusRule"]
+    assert len(made) == len(SERVICES)
+    return {rule["metadata"]["name"]: rule["spec"] for rule in made}
+
+
+def _some_things_go_wrong(watched: Watched, traffic: Traffic) -> None:
+    platform, watch = watched.platform, watched.by
+    namespace = platform.namespace
+
+    address, before = next(iter(platform.keys().items()))
+    platform.etcdctl("lease", "revoke", before["lease"])
+    wait_until(lambda: platform.keys().get(address, before) != before, 30, what="another lease")
+
+    namespace.delete("Pod", namespace.live("user-svc")[0]["metadata"]["name"])
+    platform.wait_until_whole()
+
+    forged = {
+        "method": "GET",
+        "url": f"{platform.gateway}/api/profile",
+        "headers": {"Authorization": "Bearer e30.e30.e30"},
+    }
+    scanned = [{"method": "PUT", "url": f"{platform.gateway}/path/{n}"} for n in range(60)]
+    answers = platform.hand.ask(*[forged] * 3, *scanned)
+    assert {answer["status"] for answer in answers} == {401, 404}
+    wait_until(lambda: not watch.raised, 60, what="a pod that is gone to be forgotten, and nothing else to be wrong")
+
+    namespace.scale("StatefulSet", "vp-mysql", 0)
+    try:
+        wait_until(lambda: watch.raised >= LASTING | PASSING, 90, what=f"{LASTING | PASSING} to be raised")
+        watched.raised_meanwhile = watch.raised
+        for operation in ("login", "register"):
+            wait_until(lambda o=operation: len(traffic.lost(o)) >= FAILED_EACH, 60, what="requests to fail")  # type: ignore[misc]
+    finally:
+        platform.restore()
+    wait_until(lambda: watch.raised == LASTING, 60, what=f"only {LASTING} to be raised")
+
+
+def test_each_pod_is_scraped_once_under_the_labels_that_rules_select(watched: Watched) -> None:
+    platform = watched.platform
+    found = {target["labels"]["pod"]: (target["labels"], target["health"]) for target in watched.by.targets}
+    assert len(found) == len(watched.by.targets)
+    assert found == {
+        pod["metadata"]["name"]: (
+            {
+                "job": name,
+                "namespace": platform.namespace.name,
+                "release": platform.release.name,
+                "pod": pod["metadata"]["name"],
+                "instance": f"{pod['status']['podIP']}:{2381 if name == 'etcd' else 9090}",
+            },
+            "up",
+        )
+        for name in (*SERVICES, "etcd")
+        for pod in platform.namespace.live(name)
+    }
+
+
+def test_every_query_of_panels_rules_and_pages_has_an_answer(watched: Watched) -> None:
+    end = time.time()
+    queries = measurements(*watched.rules.values())
+    assert len(queries) > 100
+    unanswered = [query for query in queries if not watched.by.history(query.expr, watched.began, end, step=2)]
+    assert not unanswered
+
+
+def test_what_went_wrong_raised_its_alerts_and_no_others(watched: Watched) -> None:
+    assert watched.raised_meanwhile == LASTING | PASSING
+    assert watched.by.raised == LASTING
+
+
+def test_a_pod_has_few_series_whatever_clients_sent(watched: Watched) -> None:
+    jobs = "|".join(SERVICES)
+    found = watched.by.query(f'scrape_samples_post_metric_relabeling{{job=~"{jobs}"}}')
+    series = {each["metric"]["pod"]: int(each["value"][1]) for each in found}
+    assert len(series) == sum(watched.platform.replicas[name] for name in SERVICES)
+    assert max(series.values()) <= MOST_SERIES, series
+
+
+def test_prometheus_itself_keeps_to_the_restricted_standard(watched: Watched) -> None:
+    pod = watched.platform.namespace.get("Pod", "prometheus")
+    assert pod
+    assert condition(pod, "Ready")
+    assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
