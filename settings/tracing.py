@@ -1,6 +1,5 @@
 """OpenTelemetry's own variables, as far as a service must know or check them; its SDK reads them itself."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -8,8 +7,6 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, FilePath, SecretStr, ValidationInfo, field_validator
 
 from settings.load import ServiceSettings
-
-_PAIRS = re.compile(r"\s*[^\s=,]+\s*=[^=,]*=*\s*(,\s*[^\s=,]+\s*=[^=,]*=*\s*)*,?\s*")
 
 _QUEUE, _BATCH = 2048, 512
 """The SDK's defaults."""
@@ -31,7 +28,7 @@ def _is_url(value: str) -> str:
 
 
 def _is_pairs(value: str) -> str:
-    if not _PAIRS.fullmatch(value):
+    if any("=" not in part or not part.partition("=")[0].strip() for part in value.split(",") if part.strip()):
         raise ValueError("must be name=value, or several of them with commas between")
     return value
 

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -150,3 +151,20 @@ def test_what_nobody_foresaw_says_nothing_and_logs_no_message(
     assert "in login" in failure["frames"]
     assert "c4naryzq" not in gateway.output
     assert CREDENTIALS["password"] not in gateway.output
+
+
+def test_the_access_log_can_be_off_and_then_shows_our_failures_alone(
+    start_gateway: StartGateway, users: UsersStub
+) -> None:
+    gateway = start_gateway(USER_SERVICE_TARGET=users.target, ACCESS_LOG_SAMPLE="0", LOG_LEVEL="WARNING")
+    with httpx.Client(base_url=f"http://127.0.0.1:{gateway.port}") as client:
+        for number in range(20):
+            client.get("/ping" if number % 2 else "/nowhere")
+        users.refusal = 777, "x"
+        assert client.post("/api/login", json=CREDENTIALS).status_code == 500
+        users.before = lambda _, context: context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "x")
+        assert client.post("/api/login", json=CREDENTIALS).status_code == 503
+    gateway.terminate()
+    assert gateway.wait() == 0
+    lines = [(record["level"], record["code"]) for record in gateway.records if record["message"] == "request"]
+    assert lines == [("ERROR", 500), ("WARNING", 503)]

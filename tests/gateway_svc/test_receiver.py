@@ -2,12 +2,13 @@
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from tests.gateway_svc.conftest import CREDENTIALS, StartGateway
+from tests.gateway_svc.conftest import CREDENTIALS, SECRET, StartGateway
 from tests.parts.otlp import HungReceiver, Receiver, environment
 from tests.parts.process import Process
 from tests.parts.users_stub import UsersStub
@@ -69,6 +70,23 @@ def test_the_last_spans_are_sent_when_it_stops(
     trace_id = httpx.get(url(gateway)).headers["x-trace-id"]
     stop(gateway)
     assert [(span.service, span.trace_id) for span in receiver.spans] == [("edge", trace_id)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_TRACES_SAMPLER_ARG", "c4naryzq"),  # checked with all settings
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many"),  # checked by the SDK
+    ],
+)
+@pytest.mark.parametrize("module", ["gateway_svc", "user_svc"])
+def test_a_malformed_variable_is_named_in_one_line(tmp_path: Path, module: str, name: str, value: str) -> None:
+    env = {**environment(1), "JWT_SECRET": SECRET, "USER_SERVICE_TARGET": "ipv4:127.0.0.1:1", name: value}
+    with Process(module, env=env, cwd=tmp_path) as process:
+        assert process.wait() == 2
+        assert process.output.startswith(f"error: {name}")
+        assert process.output.count("\n") == 1
+        assert "c4naryzq" not in process.output
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -214,3 +214,20 @@ def test_no_secret_and_no_name_is_in_what_is_sent_nor_the_receivers_key_in_a_log
     for process in (*traced.users, *traced.gateways):
         assert len(process.records) == len(process.output.splitlines())
         assert not [record for record in process.records if record["logger"].startswith(("opentelemetry", "urllib3"))]
+
+
+def test_of_a_request_that_is_sampled_for_the_log_both_services_have_a_line(
+    etcd: Etcd, make_platform: Callable[..., Platform]
+) -> None:
+    platform = make_platform(etcd, env={"ACCESS_LOG_SAMPLE": "0.5", "LOG_LEVEL": "INFO"})
+    with platform.client() as client:
+        asked = [f"request-{number}" for number in range(12)]
+        for trace_id in asked:
+            client.post("/api/login", json=account("nobody"), headers={"X-Trace-ID": trace_id})
+    logged = []
+    for process in (*platform.users, *platform.gateways):
+        process.terminate()
+        assert process.wait() == 0
+        logged.append({record["trace_id"] for record in process.records if record["message"] in {"call", "request"}})
+    assert logged[0] == logged[1]
+    assert set() < logged[0] < set(asked)

@@ -64,7 +64,7 @@ def test_the_sdk_is_given_what_stands_in_files_too(monkeypatch: pytest.MonkeyPat
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"unix:///{CANARY}"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
         ("OTEL_EXPORTER_OTLP_HEADERS", CANARY),
-        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", f"a=b,{CANARY}"),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", f"a=b=c,,={CANARY}"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "10000"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", CANARY),

@@ -156,3 +156,39 @@ def test_auto_is_json_off_a_terminal() -> None:
 
 def test_below_the_level_nothing_is_written() -> None:
     assert written("logger.debug('x')", "json") == []
+
+
+def test_a_share_of_requests_is_logged_and_every_failure() -> None:
+    lines = written(
+        """
+        access = logs.AccessLog("access", 0.25)
+        for number in range(2000):
+            trace.current.set(f"t-{number}")
+            access.log("request", {"code": 200})
+            access.log("request", {"code": 503}, logging.WARNING)
+        """,
+        "json",
+    )
+    records = [json.loads(line) for line in lines]
+    assert [record["code"] for record in records].count(503) == 2000
+    assert 400 < [record["code"] for record in records].count(200) < 600
+
+
+@pytest.mark.parametrize(("share", "count"), [(0, 0), (1, 100)])
+def test_none_and_all(share: int, count: int) -> None:
+    program = f"""
+        access = logs.AccessLog("access", {share})
+        for number in range(100):
+            trace.current.set(str(number))
+            access.log("request", {{}})
+    """
+    assert len(written(program, "json")) == count
+
+
+def test_no_level_hides_the_lifecycle() -> None:
+    program = """
+        logs.configure("user", style="json", level="ERROR")
+        logging.getLogger(logs.LIFECYCLE).info("listening")
+        logging.getLogger("room").warning("hidden")
+    """
+    assert [json.loads(line)["message"] for line in written(program, "json")] == ["listening"]

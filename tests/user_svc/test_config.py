@@ -104,6 +104,8 @@ def test_every_problem_is_named_at_once_and_no_value_shown(tmp_path: Path) -> No
         "POD_IP": "0.0.0.0",
         "LOG_LEVEL": CANARY,
         "GRACE": "-1",
+        "ACCESS_LOG_SAMPLE": "2",
+        "OTEL_TRACES_SAMPLER": CANARY,
     }
     with Process("user_svc", env=env, cwd=tmp_path) as process:
         assert process.wait() == 2
