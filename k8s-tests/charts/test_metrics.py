@@ -2,8 +2,10 @@
 
 import copy
 import json
+import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from promql_parser import MatchOp
 from tests.monitoring.promql import selectors
 from tests.monitoring.test_rules import CASES
 
+OPERATIONS = CHARTS.parent / "docs" / "operations.md"
 SERVICES = ("user-svc", "gateway-svc")
 NAMESPACE = "team"
 """Into which everything is rendered."""
@@ -208,6 +211,14 @@ def test_dashboards_go_where_the_sidecar_looks() -> None:
     values = merged(DASHBOARDS, nested("metrics.dashboards.namespace", "grafana"))
     found = of_kind(render("user-svc", values), "ConfigMap", "vp-user-svc-dashboards")
     assert found["metadata"]["namespace"] == "grafana"
+
+
+def test_the_values_that_operators_are_given_make_all_there_is() -> None:
+    (text,) = re.findall(
+        r"```yaml\n# helm install vp charts/video-platform.*?\n(.*?)```", OPERATIONS.read_text(), re.DOTALL
+    )
+    made = Counter(m["kind"] for m in render("video-platform", yaml.safe_load(text)))
+    assert (made["PodMonitor"], made["PrometheusRule"], made["ConfigMap"]) == (3, 2, 3), "one ConfigMap is MySQL's"
 
 
 @pytest.mark.parametrize("chart", NAMES)
