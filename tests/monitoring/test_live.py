@@ -27,7 +27,7 @@ from tests.parts.prometheus import Alert, Prometheus, alert_of
 from tests.parts.traffic import Traffic
 from tests.parts.wait import wait_until
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.soak, pytest.mark.alone, pytest.mark.timeout(400)]
 
 MOST_SERIES = 200
 INTERVAL = "1s"

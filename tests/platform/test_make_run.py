@@ -268,6 +268,7 @@ def test_a_python_that_does_not_do_is_one_sentence(tree: Path, script: str, sent
 
 
 @pytest.mark.soak
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_from_nothing(tree: Path, ports: dict[str, str], gateway: httpx.Client) -> None:
     """The installation, too, from the package index."""

@@ -16,7 +16,8 @@ LOGINS = 150
 BUSY = '{"code":503,"msg":"服务繁忙，请稍后重试"}'.encode()
 
 
-@pytest.mark.soak  # needs all cores to itself: whatever else runs makes hashes late that were begun in time
+@pytest.mark.soak
+@pytest.mark.alone  # whatever else runs makes hashes late that were begun in time
 def test_what_cannot_be_hashed_in_time_is_refused_at_once(etcd: Etcd, make_platform: Callable[..., Platform]) -> None:
     platform = make_platform(etcd, env={"BCRYPT_COST": "14"})
     (user,) = platform.users
