@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from parts.cluster import CommandError, condition, ready_since, wait_until
 from parts.namespace import Namespace
 from parts.platform import SMALL, Platform
 from parts.release import HelmError
+from parts.usage import MIB, Container, Usage, requested
 
 STEADY = {"register": 1.0, "login": 3.0, "profile": 2.0}
 """Requests a second."""
@@ -136,6 +137,20 @@ def rolled_to(three: Platform, state: str) -> bool:
         condition(pod, "Ready") and flag in next(c for c in pod["spec"]["containers"] if c["name"] == "etcd")["args"]
         for pod in pods
     )
+
+
+def test_members_and_their_sidecars_ask_for_what_they_use(three: Platform, figures: Record) -> None:
+    asked = {name: value for pod in three.namespace.live("etcd") for name, value in requested(pod, "memory").items()}
+    held = wait_until(
+        lambda: covering(Usage(three.namespace).memory(), asked), 60, what="a measurement of each container"
+    )
+    figures("etcd with passwords, MiB", {"/".join(name): round(held[name]) for name in sorted(asked)})
+    assert {name: held[name] for name in asked if held[name] * MIB > asked[name]} == {}
+
+
+def covering(measured: dict[Container, float], containers: Collection[Container]) -> dict[Container, float]:
+    """Return what was measured, or nothing when it does not have all containers yet."""
+    return measured if measured.keys() >= set(containers) else {}
 
 
 def test_member_count_of_a_live_etcd_cannot_be_changed(three: Platform) -> None:

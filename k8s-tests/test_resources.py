@@ -1,0 +1,37 @@
+"""What pods ask for is what they use."""
+
+from conftest import Record
+from parts.cluster import wait_until
+from parts.platform import Platform
+from parts.usage import MIB, Usage, requested
+
+SECONDS = 30
+
+STEADY = {"register": 2.0, "login": 4.0, "profile": 30.0}
+"""Requests a second."""
+
+
+def test_requests_cover_what_is_used(platform: Platform, figures: Record) -> None:
+    """Memory under traffic, and the cores that are in use when there is none."""
+    pods = [pod for name in platform.replicas for pod in platform.namespace.live(name)]
+    memory = {name: value / MIB for pod in pods for name, value in requested(pod, "memory").items()}
+    cores = {name: value for pod in pods for name, value in requested(pod, "cpu").items()}
+
+    with platform.traffic(**STEADY) as traffic:
+        busy = Usage(platform.namespace)
+        traffic.wait_seconds(SECONDS)
+        held, used = busy.memory(), wait_until(busy.cores, 30, what="a second measurement")
+    assert traffic.lost() == []
+    idle = Usage(platform.namespace)
+    wait_until(lambda: idle.cores().keys() >= cores.keys(), 60, what="a measurement of each container")
+    rest = idle.cores()
+
+    for pod, container in sorted(memory):
+        name = pod, container
+        figures(
+            f"{pod}, {container}",
+            f"{held[name]:.0f} MiB and {used[name]:.2f} cores in traffic, {rest[name]:.3f} cores at rest; "
+            f"asks for {memory[name]:.0f} MiB and {cores[name]:.2f} cores",
+        )
+    assert {name: held[name] for name in memory if held[name] > memory[name]} == {}
+    assert {name: rest[name] for name in cores if rest[name] > cores[name]} == {}
