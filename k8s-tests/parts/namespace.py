@@ -134,7 +134,8 @@ class Namespace:
         text = ""
         for previous in (True, False):
             with suppress(ApiException):
-                text += self.cluster.log(pod["metadata"]["name"], self.name, container=container, previous=previous)
+                run = self.cluster.log(pod["metadata"]["name"], self.name, container=container, previous=previous)
+                text += "" if run.startswith("unable to retrieve container logs") else run
         return text
 
     def log(self, pod: str, *, previous: bool = False) -> str:
