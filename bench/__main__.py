@@ -3,11 +3,16 @@
 import argparse
 import sys
 
-from bench.cases import gateway_rates, logins, propagation
+from bench.cases import gateway_rates, logins, propagation, telemetry
 from bench.processes import scratch
 from bench.report import table
 
-CASES = {"gateway": gateway_rates.measure, "logins": logins.measure, "propagation": propagation.measure}
+CASES = {
+    "gateway": gateway_rates.measure,
+    "telemetry": telemetry.measure,
+    "logins": logins.measure,
+    "propagation": propagation.measure,
+}
 
 
 def main() -> int:

@@ -119,7 +119,6 @@ def _describe(span: spans.Span, scope: Scope, status: int, trace_id: str) -> Non
         "http.response.status_code": status,
         "http.response.header.x-trace-id": (trace_id,),
         "url.scheme": scope["scheme"],
-        "network.protocol.version": scope["http_version"],
     }
     route = scope["extensions"].get(ROUTE)
     if route is not None:

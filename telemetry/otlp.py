@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from enum import Enum
 from http import HTTPStatus
 from typing import Any
@@ -23,6 +24,7 @@ from opentelemetry.sdk.resources import (
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags, set_span_in_context
 from opentelemetry.trace import Span as OtelSpan
 from opentelemetry.trace.span import TraceState
@@ -54,10 +56,9 @@ class Span:
         """Sixteen hexadecimal digits."""
         return f"{self._context.span_id:016x}"
 
-    @property
-    def context(self) -> SpanContext:
-        """What children need to know."""
-        return self._context
+    def as_parent(self) -> Context:
+        """Return what the SDK begins a child under."""
+        return set_span_in_context(self._span, _NOBODY)
 
     @property
     def traceparent(self) -> str:
@@ -91,6 +92,28 @@ class Span:
             self._span.end()
 
 
+class _Unsampled:
+    """The span of a request that is not recorded: what is needed of the SDK's own, at a third of the cost."""
+
+    __slots__ = ("_trace_id",)
+
+    id = tracestate = ""
+    sampled = False
+
+    def __init__(self, trace_id: int) -> None:
+        self._trace_id = trace_id
+
+    @property
+    def traceparent(self) -> str:
+        """The header that tells a callee to record nothing either."""
+        return f"00-{self._trace_id:032x}-{_random.generate_span_id():016x}-00"
+
+    def rename(self, name: str) -> None: ...
+    def set(self, attributes: spans.Attributes) -> None: ...
+    def fail(self, error_type: str) -> None: ...
+    def end(self) -> None: ...
+
+
 class Tracer:
     """Makes spans, and sends those that are sampled."""
 
@@ -112,13 +135,23 @@ class Tracer:
             shutdown_on_exit=False,  # it would wait for as long as an export takes
         )
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
+        self._sampler = self._provider.sampler
         self._tracer = self._provider.get_tracer("video-platform", VERSION)
 
     def begin(
         self, name: str, kind: spans.Kind, parent: spans.Span | trace.Parent | None, attributes: spans.Attributes
-    ) -> Span:
+    ) -> spans.Span:
         """Begin a span; without a parent its trace id is that of the request."""
-        return Span(self._tracer.start_span(name, _context(parent), _KINDS[kind], attributes))
+        if isinstance(parent, Span):
+            context = parent.as_parent()
+        else:
+            context = _remote(parent) if isinstance(parent, trace.Parent) else _NOBODY
+            trace_id = int(parent.trace_id, 16) if isinstance(parent, trace.Parent) else _new_trace_id()
+            decision = self._sampler.should_sample(context, trace_id, name, _KINDS[kind], attributes).decision
+            if decision is not Decision.RECORD_AND_SAMPLE:
+                return _Unsampled(trace_id)
+            _trace_id.set(trace_id)
+        return Span(self._tracer.start_span(name, context, _KINDS[kind], attributes))
 
     def stop(self, timeout: float) -> None:
         """Send what is left for `timeout` seconds, then cut the export short."""
@@ -131,29 +164,38 @@ class Tracer:
             closing.join(_CLOSING)
 
 
-def _context(parent: spans.Span | trace.Parent | None) -> Context:
-    if isinstance(parent, Span):
-        context = parent.context
-    elif isinstance(parent, trace.Parent):
-        state = TraceState.from_header([parent.tracestate]) if parent.tracestate else None
-        flags = TraceFlags(parent.flags)
-        context = SpanContext(
-            int(parent.trace_id, 16), int(parent.span_id, 16), is_remote=True, trace_flags=flags, trace_state=state
-        )
-    else:
-        return _NOBODY
-    return set_span_in_context(NonRecordingSpan(context), _NOBODY)
+_trace_id: ContextVar[int] = ContextVar("otlp_trace_id")
+"""The id that the sampler has seen, for the SDK to take."""
 
 
 class _Ids(RandomIdGenerator):
-    """Gives the first span of a trace the trace id that logs and the answer carry, if that can be one."""
+    """Gives a trace its id when a span without a parent begins."""
 
     def generate_trace_id(self) -> int:
-        known = trace.current.get()
-        return int(known, 16) if trace.is_trace_id(known) else super().generate_trace_id()
+        return _trace_id.get()
 
     def is_trace_id_random(self) -> bool:
         return False  # it may be a client's
+
+
+def _new_trace_id() -> int:
+    """Return the id that logs and the answer carry if a trace can have it, otherwise a random one."""
+    known = trace.current.get()
+    return int(known, 16) if trace.is_trace_id(known) else _random.generate_trace_id()
+
+
+_random = RandomIdGenerator()
+
+
+def _remote(parent: trace.Parent) -> Context:
+    context = SpanContext(
+        int(parent.trace_id, 16),
+        int(parent.span_id, 16),
+        is_remote=True,
+        trace_flags=TraceFlags(parent.flags),
+        trace_state=TraceState.from_header([parent.tracestate]) if parent.tracestate else None,
+    )
+    return set_span_in_context(NonRecordingSpan(context), _NOBODY)
 
 
 def _exporter(complaints: "_Complaints") -> SpanExporter:

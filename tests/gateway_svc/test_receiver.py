@@ -123,7 +123,7 @@ def test_a_receiver_that_comes_refuses_and_takes_is_a_line_each(
         port = reserved.getsockname()[1]
     env = {
         **environment(port, protocol),
-        "OTEL_EXPORTER_OTLP_TIMEOUT": "0.4",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
         "OTEL_EXPORTER_OTLP_HEADERS": f"x-api-key={KEY}",
         "LOG_LEVEL": "DEBUG",
     }
@@ -135,16 +135,17 @@ def test_a_receiver_that_comes_refuses_and_takes_is_a_line_each(
 
     away = {"http/protobuf": "Connection refused", "grpc": "UNAVAILABLE"}[protocol]
     refused = {"http/protobuf": "403 Forbidden", "grpc": "UNAUTHENTICATED"}[protocol]
-    wait_until(lambda: asked(away), 10, what="the first line", interval=0.1)
+    wait_until(lambda: asked(away), 30, what="the first line", interval=0.1)
     with Receiver(protocol, port) as receiver:
         receiver.refusal = 403
-        wait_until(lambda: asked(refused), 10, what="the second line", interval=0.1)
+        wait_until(lambda: asked(refused), 30, what="the second line", interval=0.1)
         failures = len(receiver.headers)
-        wait_until(lambda: asked("") and len(receiver.headers) > failures + 2, 10, what="more refusals", interval=0.1)
+        wait_until(lambda: asked("") and len(receiver.headers) > failures + 2, 30, what="more refusals", interval=0.1)
         receiver.refusal = 0
-        wait_until(lambda: asked("spans are sent again"), 10, what="the third line", interval=0.1)
+        wait_until(lambda: asked("spans are sent again"), 30, what="the third line", interval=0.1)
         stop(gateway)
-    assert causes(gateway) == [away, refused]
+    # a loaded machine may add that a receiver took too long
+    assert [cause for cause in causes(gateway) if cause in {away, refused}] == [away, refused]
     assert is_all_json(gateway)
     assert KEY not in gateway.output
     assert "the receiver's own words" not in gateway.output

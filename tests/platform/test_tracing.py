@@ -117,7 +117,6 @@ def test_attributes_are_the_conventions(client: httpx.Client, receiver: Receiver
             "http.response.header.x-trace-id": [trace_id],
             "url.path": "/api/login",
             "url.scheme": "http",
-            "network.protocol.version": "1.1",
         },
         ("gateway_svc", "CLIENT"): method,
         ("user_svc", "SERVER"): {**method, "rpc.request.metadata.x-trace-id": [trace_id]},
