@@ -242,7 +242,7 @@ def _client(context: Context) -> ApiClient:
 
 def condition(item: Manifest, name: str) -> bool:
     """Whether a condition of an object's status is true."""
-    found = [c for c in item.get("status", {}).get("conditions", []) if c["type"] == name]
+    found = [c for c in (item.get("status", {}).get("conditions") or []) if c["type"] == name]
     return bool(found) and found[0]["status"] == "True"
 
 
