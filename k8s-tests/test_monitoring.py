@@ -1,19 +1,26 @@
-"""What the charts tell the Prometheus operator is accepted, and leads to pods that answer."""
+"""What the charts tell the Prometheus operator and Grafana is accepted, and leads to pods that answer."""
 
+import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-import yaml
 from parts import operator
 from parts.cluster import Cluster, Manifest
 from parts.platform import VALUES, Platform
 
-CHARTS = Path(__file__).parents[1] / "charts"
-GROUP = "monitoring.coreos.com/v1"
+RULE = {"prometheusRule": {"enabled": True}}
+DASHBOARDS = {"dashboards": {"enabled": True}}
+POD_MONITOR = {"podMonitor": {"enabled": True}}
+SERVICE_MONITOR = {"serviceMonitor": {"enabled": True}}
 
-POD_MONITOR = {"metrics": {"podMonitor": {"enabled": True}}}
-SERVICE_MONITOR = {"metrics": {"serviceMonitor": {"enabled": True}}}
+MONITORED = {
+    "user-svc": {**VALUES["user-svc"], "metrics": {**POD_MONITOR, **RULE, **DASHBOARDS}},
+    "gateway-svc": {**VALUES.get("gateway-svc", {}), "metrics": {**SERVICE_MONITOR, **RULE, **DASHBOARDS}},
+    "etcd": {**VALUES.get("etcd", {}), "metrics": POD_MONITOR},
+}
+
+MOST_BYTES = 256 * 1024
+"""Of what Helm keeps of a release; a Secret holds four times as many."""
 
 
 @pytest.fixture(scope="module")
@@ -42,45 +49,55 @@ def scraped(platform: Platform, pods: list[Manifest], port: str) -> None:
         assert "process_start_time_seconds" in platform.namespace.cluster.proxy(name, namespace, number, "metrics")
 
 
-def test_monitors_lead_to_pods(platform: Platform, kinds: None) -> None:
-    monitored = {
-        **VALUES,
-        "user-svc": {**VALUES["user-svc"], **POD_MONITOR},
-        "gateway-svc": SERVICE_MONITOR,
-        "etcd": POD_MONITOR,
-    }
-    platform.release.upgrade(monitored)
-    try:
-        pods = platform.namespace.list_all("Pod", "app.kubernetes.io/instance=vp")
-        for name in ("user-svc", "etcd"):
-            monitor = platform.namespace.get("PodMonitor", f"vp-{name}")
-            assert monitor
-            chosen = [pod for pod in pods if selects(monitor["spec"]["selector"], pod["metadata"]["labels"])]
-            assert chosen == platform.namespace.live(name)
-            scraped(platform, chosen, monitor["spec"]["podMetricsEndpoints"][0]["port"])
-
-        monitor = platform.namespace.get("ServiceMonitor", "vp-gateway-svc")
-        assert monitor
-        services = platform.namespace.list_all("Service")
-        (service,) = (s for s in services if selects(monitor["spec"]["selector"], s["metadata"]["labels"]))
-        (port,) = service["spec"]["ports"]
-        assert monitor["spec"]["endpoints"][0]["port"] == port["name"]
-        labels = service["spec"]["selector"].items()
-        chosen = [pod for pod in pods if labels <= pod["metadata"]["labels"].items()]
-        assert chosen == platform.namespace.live("gateway-svc")
-        scraped(platform, chosen, port["targetPort"])
-    finally:
-        platform.release.upgrade(VALUES)
-    assert platform.namespace.list_all("PodMonitor") == []
+@pytest.fixture(scope="module")
+def monitored(installed: Platform, kinds: None) -> Iterator[Platform]:
+    """The platform with all that its charts can make for the operator and for Grafana."""
+    installed.restore()
+    installed.release.upgrade(MONITORED)
+    yield installed
+    installed.release.upgrade(VALUES)
+    assert installed.namespace.list_all("PodMonitor") == []
+    assert installed.namespace.list_all("PrometheusRule") == []
 
 
-@pytest.mark.parametrize("file", sorted(CHARTS.glob("*/files/rules/*.yaml")), ids=lambda file: file.stem)
-def test_rules_are_accepted(platform: Platform, kinds: None, file: Path) -> None:
-    rule = {
-        "apiVersion": GROUP,
-        "kind": "PrometheusRule",
-        "metadata": {"name": file.stem},
-        "spec": yaml.safe_load(file.read_text()),
-    }
-    assert rule["spec"]["groups"]
-    assert platform.namespace.cluster.dry_run(rule, platform.namespace.name) == []
+@pytest.mark.parametrize("name", ["user-svc", "etcd"])
+def test_pod_monitors_lead_to_pods(monitored: Platform, name: str) -> None:
+    monitor = monitored.namespace.get("PodMonitor", f"vp-{name}")
+    assert monitor
+    pods = monitored.namespace.list_all("Pod", "app.kubernetes.io/instance=vp")
+    chosen = [pod for pod in pods if selects(monitor["spec"]["selector"], pod["metadata"]["labels"])]
+    assert chosen == monitored.namespace.live(name)
+    scraped(monitored, chosen, monitor["spec"]["podMetricsEndpoints"][0]["port"])
+
+
+def test_service_monitors_lead_to_pods(monitored: Platform) -> None:
+    monitor = monitored.namespace.get("ServiceMonitor", "vp-gateway-svc")
+    assert monitor
+    services = monitored.namespace.list_all("Service")
+    (service,) = (s for s in services if selects(monitor["spec"]["selector"], s["metadata"]["labels"]))
+    (port,) = service["spec"]["ports"]
+    assert monitor["spec"]["endpoints"][0]["port"] == port["name"]
+    labels = service["spec"]["selector"].items()
+    pods = monitored.namespace.list_all("Pod", "app.kubernetes.io/instance=vp")
+    chosen = [pod for pod in pods if labels <= pod["metadata"]["labels"].items()]
+    assert chosen == monitored.namespace.live("gateway-svc")
+    scraped(monitored, chosen, port["targetPort"])
+
+
+def test_rules_and_dashboards_are_there(monitored: Platform) -> None:
+    rules = monitored.namespace.list_all("PrometheusRule")
+    assert [rule["metadata"]["name"] for rule in rules] == ["vp-gateway-svc", "vp-user-svc"]
+    assert all(group["rules"] for rule in rules for group in rule["spec"]["groups"])
+    dashboards = [
+        json.loads(text)["uid"]
+        for each in monitored.namespace.list_all("ConfigMap", "grafana_dashboard=1")
+        for text in each["data"].values()
+    ]
+    assert sorted(dashboards) == ["video-platform", "video-platform-registry", "video-platform-user-service"]
+
+
+def test_what_helm_keeps_of_a_release_fits_into_a_secret(monitored: Platform) -> None:
+    kept = monitored.namespace.list_all("Secret", "owner=helm")
+    assert kept
+    for secret in kept:
+        assert len(secret["data"]["release"]) < MOST_BYTES, secret["metadata"]["name"]

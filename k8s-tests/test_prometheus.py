@@ -93,7 +93,9 @@ def _some_things_go_wrong(watched: Watched, traffic: Traffic) -> None:
     scanned = [{"method": "PUT", "url": f"{platform.gateway}/path/{n}"} for n in range(60)]
     answers = platform.hand.ask(*[forged] * 3, *scanned)
     assert {answer["status"] for answer in answers} == {401, 404}
-    wait_until(lambda: not watch.raised, 60, what="a pod that is gone to be forgotten, and nothing else to be wrong")
+    live = {pod["metadata"]["name"] for name in (*SERVICES, "etcd") for pod in namespace.live(name)}
+    wait_until(lambda: {target["labels"]["pod"] for target in watch.targets} == live, 60, what=f"no targets but {live}")
+    wait_until(lambda: not watch.raised, 60, what="nothing to be wrong")
 
     namespace.scale("StatefulSet", "vp-mysql", 0)
     try:
