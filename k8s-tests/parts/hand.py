@@ -30,12 +30,12 @@ def image(chart: str) -> str:
 
 
 class Hand:
-    """The pod. Its label lets it through the NetworkPolicies as a gateway; no Service sends it anything."""
+    """The pod. Its label lets it through the NetworkPolicies, as a gateway by default; no Service sends it anything."""
 
-    def __init__(self, namespace: Namespace, name: str = "hand", chart: str = "gateway-svc") -> None:
+    def __init__(self, namespace: Namespace, name: str = "hand", label: str = "gateway-svc") -> None:
         self.namespace = namespace
         self.name = name
-        self._manifest = _manifest(name, image(chart))
+        self._manifest = _manifest(name, image("gateway-svc"), label)
         namespace.create(self._manifest)
 
     def wait(self) -> None:
@@ -64,11 +64,11 @@ def _command(program: str, arguments: tuple[str, ...]) -> list[str]:
     return ["python", "-c", (INSIDE / program).read_text(), *arguments]
 
 
-def _manifest(name: str, image: str) -> Manifest:
+def _manifest(name: str, image: str, label: str) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "labels": {"app.kubernetes.io/name": "gateway-svc"}},
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/name": label}},
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
