@@ -59,7 +59,7 @@ class Edge(SpecMiddleware):
         trace.current.set(trace_id)
         span = spans.serve(scope["method"])
         extensions = scope["extensions"] = {CONTEXT: {}}
-        metrics.in_flight.inc()
+        metrics.in_flight.count += 1
         status = 0
 
         def answer(message: Message) -> Awaitable[None]:
@@ -82,7 +82,7 @@ class Edge(SpecMiddleware):
             if not status:  # otherwise the answer has begun, and the server cuts the connection
                 await _send(problem, headers.get(b"accept", b""), f"{extensions.get(ROUTE, '')}#{trace_id}", answer)
         finally:
-            metrics.in_flight.dec()
+            metrics.in_flight.count -= 1
             seconds = time.perf_counter() - began
             route = str(extensions.get(ROUTE, metrics.UNMATCHED))
             method = scope["method"] if ROUTING_CONTEXT in extensions else metrics.OTHER

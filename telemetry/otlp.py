@@ -1,19 +1,19 @@
 """OpenTelemetry's SDK under the spans of this project. Importing it takes half a second, so only `spans.start` does.
 
-Spans are sent by the SDK's own thread from a queue of bounded length. When that is full, spans are lost, and requests
-are not delayed.
+What has ended is the SDK's: a thread of its own takes it from a queue of bounded length to an exporter. When the queue
+is full, spans are lost, and requests are not delayed. Until it ends a span is ours: one of the SDK's, which must suit
+everyone, takes a third of what this gateway needs to answer a request.
 """
 
 import logging
 import os
 import threading
+import time
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
-from opentelemetry.context import Context
 from opentelemetry.sdk.resources import (
     SERVICE_INSTANCE_ID,
     SERVICE_NAME,
@@ -21,97 +21,149 @@ from opentelemetry.sdk.resources import (
     OTELResourceDetector,
     Resource,
 )
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import Decision
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags, set_span_in_context
-from opentelemetry.trace import Span as OtelSpan
+from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.trace.span import TraceState
 
 from telemetry import spans, trace
 from telemetry.metrics import VERSION
 
-_NOBODY = Context()
+_SCOPE = InstrumentationScope("video-platform", VERSION)
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+_OK, _FAILED = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
 _KINDS = {kind: SpanKind[kind.name] for kind in spans.Kind}
 _CLOSING = 0.2
 """Seconds for an export that was cut short to notice."""
+
+_ids = RandomIdGenerator()
 
 logger = logging.getLogger(__name__)
 
 
 class Span:
-    """A span of the SDK, without its ways of recording what an exception says."""
+    """A span that is recorded, and handed to the SDK when it ends."""
 
-    __slots__ = ("_context", "_ended", "_failed", "_span", "sampled")
+    __slots__ = (
+        "_attributes",
+        "_ended",
+        "_kind",
+        "_name",
+        "_parent",
+        "_started",
+        "_status",
+        "_trace_id",
+        "_tracer",
+        "id",
+    )
 
-    def __init__(self, span: OtelSpan) -> None:
-        self._span = span
-        self._context = span.get_span_context()
-        self._ended = self._failed = False
-        self.sampled = self._context.trace_flags.sampled
+    sampled = True
 
-    @property
-    def id(self) -> str:
-        """Sixteen hexadecimal digits."""
-        return f"{self._context.span_id:016x}"
-
-    def as_parent(self) -> Context:
-        """Return what the SDK begins a child under."""
-        return set_span_in_context(self._span, _NOBODY)
+    def __init__(
+        self,
+        tracer: "Tracer",
+        name: str,
+        kind: SpanKind,
+        trace_id: str,
+        parent: "Span | trace.Parent | None",
+        attributes: spans.Attributes,
+    ) -> None:
+        self._tracer = tracer
+        self._name = name
+        self._kind = kind
+        self._trace_id = trace_id
+        self._parent = parent
+        self._attributes = dict(attributes)
+        self._status = _OK
+        self._ended = False
+        self.id = f"{_ids.generate_span_id():016x}"
+        self._started = time.time_ns()
 
     @property
     def traceparent(self) -> str:
         """The header that tells a callee of this span (W3C Trace Context, 3.2)."""
-        return f"00-{self._context.trace_id:032x}-{self._context.span_id:016x}-{self._context.trace_flags:02x}"
+        return f"00-{self._trace_id}-{self.id}-01"
 
     @property
     def tracestate(self) -> str:
-        """The header that goes with it."""
-        return self._context.trace_state.to_header()
+        """The header that goes with it, as the caller's came."""
+        return self._parent.tracestate if self._parent else ""
 
     def rename(self, name: str) -> None:
         """Give it another name."""
-        self._span.update_name(name)
+        self._name = name
 
     def set(self, attributes: spans.Attributes) -> None:
         """Add attributes."""
-        self._span.set_attributes(attributes)
+        self._attributes.update(attributes)
 
     def fail(self, error_type: str) -> None:
         """Mark it as failed, the first time."""
-        if not self._ended and not self._failed:
-            self._failed = True
-            self._span.set_attribute("error.type", error_type)
-            self._span.set_status(StatusCode.ERROR)
+        if self._status is _OK:
+            self._status = _FAILED
+            self._attributes["error.type"] = error_type
+
+    def child(self, name: str, kind: spans.Kind, attributes: spans.Attributes) -> "Span":
+        """Begin a span under this one."""
+        return Span(self._tracer, name, _KINDS[kind], self._trace_id, self, attributes)
 
     def end(self) -> None:
         """End it."""
         if not self._ended:
             self._ended = True
-            self._span.end()
+            self._tracer.finish(self._readable(time.time_ns()))
+
+    def _readable(self, ended: int) -> ReadableSpan:
+        trace_id = int(self._trace_id, 16)
+        state = TraceState.from_header([self.tracestate]) if self.tracestate else None
+        parent = None
+        if isinstance(self._parent, trace.Parent):
+            flags = TraceFlags(self._parent.flags)
+            parent = SpanContext(trace_id, int(self._parent.span_id, 16), is_remote=True, trace_flags=flags)
+        elif self._parent:
+            parent = SpanContext(trace_id, int(self._parent.id, 16), is_remote=False, trace_flags=_SAMPLED)
+        return ReadableSpan(
+            self._name,
+            SpanContext(trace_id, int(self.id, 16), is_remote=False, trace_flags=_SAMPLED, trace_state=state),
+            parent,
+            self._tracer.resource,
+            self._attributes,
+            kind=self._kind,
+            status=self._status,
+            start_time=self._started,
+            end_time=ended,
+            instrumentation_scope=_SCOPE,
+        )
 
 
 class _Unsampled:
-    """The span of a request that is not recorded: what is needed of the SDK's own, at a third of the cost."""
+    """The span of a request that is not recorded."""
 
-    __slots__ = ("_trace_id",)
+    __slots__ = ("_trace_id", "tracestate")
 
-    id = tracestate = ""
+    id = ""
     sampled = False
 
-    def __init__(self, trace_id: int) -> None:
+    def __init__(self, trace_id: str, tracestate: str) -> None:
         self._trace_id = trace_id
+        self.tracestate = tracestate
 
     @property
     def traceparent(self) -> str:
         """The header that tells a callee to record nothing either."""
-        return f"00-{self._trace_id:032x}-{_random.generate_span_id():016x}-00"
+        return f"00-{self._trace_id}-{_ids.generate_span_id():016x}-00"
 
     def rename(self, name: str) -> None: ...
     def set(self, attributes: spans.Attributes) -> None: ...
     def fail(self, error_type: str) -> None: ...
     def end(self) -> None: ...
+
+    def child(self, name: str, kind: spans.Kind, attributes: spans.Attributes) -> spans.Span:  # noqa: ARG002
+        """Return no span: of a trace that is not recorded, nothing is."""
+        return spans.NO_SPAN
 
 
 class Tracer:
@@ -126,36 +178,35 @@ class Tracer:
         os.environ.update(variables)  # the one place that the SDK and its exporters read
         for name in [name for name, value in os.environ.items() if name.startswith("OTEL_") and not value]:
             del os.environ[name]  # to the specification, empty is not set; to some of the SDK it is malformed
+        own = Resource({SERVICE_NAME: service, SERVICE_VERSION: VERSION, SERVICE_INSTANCE_ID: instance})
+        self.resource = Resource.create().merge(own).merge(OTELResourceDetector().detect())
+        """What is said of the process beside each span."""
+        self._callers_decide, self._sampled_below = _sampling()
         complaints = _Complaints()
         self._exporter = _Exporter(_exporter(complaints), complaints)
-        own = Resource({SERVICE_NAME: service, SERVICE_VERSION: VERSION, SERVICE_INSTANCE_ID: instance})
-        self._provider = TracerProvider(
-            resource=Resource.create().merge(own).merge(OTELResourceDetector().detect()),
-            id_generator=_Ids(),
-            shutdown_on_exit=False,  # it would wait for as long as an export takes
-        )
-        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
-        self._sampler = self._provider.sampler
-        self._tracer = self._provider.get_tracer("video-platform", VERSION)
+        self._processor = BatchSpanProcessor(self._exporter)
+        self.finish = self._processor.on_end
+        """Takes a span that has ended."""
 
-    def begin(
-        self, name: str, kind: spans.Kind, parent: spans.Span | trace.Parent | None, attributes: spans.Attributes
-    ) -> spans.Span:
-        """Begin a span; without a parent its trace id is that of the request."""
-        if isinstance(parent, Span):
-            context = parent.as_parent()
+    def serve(self, name: str, caller: trace.Parent | None) -> spans.Span:
+        """Begin the span of a request, if it is sampled. Without a caller its trace id is that of the request."""
+        if caller is None:
+            trace_id = trace.current.get()
+            if not trace.is_trace_id(trace_id):
+                trace_id = f"{_ids.generate_trace_id():032x}"
         else:
-            context = _remote(parent) if isinstance(parent, trace.Parent) else _NOBODY
-            trace_id = int(parent.trace_id, 16) if isinstance(parent, trace.Parent) else _new_trace_id()
-            decision = self._sampler.should_sample(context, trace_id, name, _KINDS[kind], attributes).decision
-            if decision is not Decision.RECORD_AND_SAMPLE:
-                return _Unsampled(trace_id)
-            _trace_id.set(trace_id)
-        return Span(self._tracer.start_span(name, context, _KINDS[kind], attributes))
+            trace_id = caller.trace_id
+        if caller is not None and self._callers_decide:
+            sampled = caller.flags & TraceFlags.SAMPLED != 0
+        else:
+            sampled = trace_id[16:] < self._sampled_below
+        if sampled:
+            return Span(self, name, SpanKind.SERVER, trace_id, caller, {})
+        return _Unsampled(trace_id, caller.tracestate if caller else "")
 
     def stop(self, timeout: float) -> None:
         """Send what is left for `timeout` seconds, then cut the export short."""
-        closing = threading.Thread(target=self._provider.shutdown, name="last spans", daemon=True)
+        closing = threading.Thread(target=self._processor.shutdown, name="last spans", daemon=True)
         closing.start()
         closing.join(timeout)
         if closing.is_alive():
@@ -164,38 +215,20 @@ class Tracer:
             closing.join(_CLOSING)
 
 
-_trace_id: ContextVar[int] = ContextVar("otlp_trace_id")
-"""The id that the sampler has seen, for the SDK to take."""
+def _sampling() -> tuple[bool, str]:
+    """Return whether a caller's decision counts, and below which last 16 digits of a trace id a trace is sampled.
 
-
-class _Ids(RandomIdGenerator):
-    """Gives a trace its id when a span without a parent begins."""
-
-    def generate_trace_id(self) -> int:
-        return _trace_id.get()
-
-    def is_trace_id_random(self) -> bool:
-        return False  # it may be a client's
-
-
-def _new_trace_id() -> int:
-    """Return the id that logs and the answer carry if a trace can have it, otherwise a random one."""
-    known = trace.current.get()
-    return int(known, 16) if trace.is_trace_id(known) else _random.generate_trace_id()
-
-
-_random = RandomIdGenerator()
-
-
-def _remote(parent: trace.Parent) -> Context:
-    context = SpanContext(
-        int(parent.trace_id, 16),
-        int(parent.span_id, 16),
-        is_remote=True,
-        trace_flags=TraceFlags(parent.flags),
-        trace_state=TraceState.from_header([parent.tracestate]) if parent.tracestate else None,
+    This is what the specification's samplers come to. To ask the SDK's takes as long as all else that is done for a
+    request that is not sampled.
+    """
+    name = os.environ.get("OTEL_TRACES_SAMPLER", "parentbased_always_on").strip().lower()
+    root = name.removeprefix("parentbased_")
+    rate = {"always_on": 1.0, "always_off": 0.0}.get(root)
+    bound = TraceIdRatioBased.get_bound_for_rate(
+        float(os.environ.get("OTEL_TRACES_SAMPLER_ARG", "1")) if rate is None else rate
     )
-    return set_span_in_context(NonRecordingSpan(context), _NOBODY)
+    above_all = "g"
+    return root != name, f"{bound:016x}" if bound <= TraceIdRatioBased.TRACE_ID_LIMIT else above_all
 
 
 def _exporter(complaints: "_Complaints") -> SpanExporter:

@@ -21,10 +21,9 @@ STOP_TIMEOUT = 1.0
 
 
 class Kind(Enum):
-    """A span's place between processes."""
+    """Whether a span's work is another process's."""
 
     INTERNAL = auto()
-    SERVER = auto()
     CLIENT = auto()
 
 
@@ -56,6 +55,9 @@ class Span(Protocol):
     def fail(self, error_type: str) -> None:
         """Mark it as failed, the first time; `error_type` is one of few, never from a request or an error's text."""
 
+    def child(self, name: str, kind: Kind, attributes: Attributes) -> "Span":
+        """Begin a span under this one; none when this one is not sampled."""
+
     def end(self) -> None:
         """End it; again does nothing."""
 
@@ -63,8 +65,8 @@ class Span(Protocol):
 class Tracer(Protocol):
     """What makes spans."""
 
-    def begin(self, name: str, kind: Kind, parent: Span | trace.Parent | None, attributes: Attributes) -> Span:
-        """Begin a span under `parent`."""
+    def serve(self, name: str, caller: trace.Parent | None) -> Span:
+        """Begin the span of a request, under its caller's."""
 
     def stop(self, timeout: float) -> None:
         """Hand over what has ended, for `timeout` seconds at most."""
@@ -78,6 +80,9 @@ class _NoSpan:
     def set(self, attributes: Attributes) -> None: ...
     def fail(self, error_type: str) -> None: ...
     def end(self) -> None: ...
+
+    def child(self, name: str, kind: Kind, attributes: Attributes) -> Span:  # noqa: ARG002  # there is no trace
+        return NO_SPAN
 
 
 NO_SPAN: Span = _NoSpan()
@@ -115,18 +120,14 @@ def serve(name: str) -> Span:
     """Begin the span of a request under its caller's, and be in it."""
     if _tracer is None:
         return NO_SPAN
-    span = _tracer.begin(name, Kind.SERVER, trace.parent.get(), {})
+    span = _tracer.serve(name, trace.parent.get())
     current.set(span)
     return span
 
 
 def begin(name: str, kind: Kind = Kind.INTERNAL, attributes: Attributes | None = None) -> Span:
     """Begin a span under the current one, without being in it."""
-    parent = current.get()
-    # Every standard sampler decides the same for a child, which then need not be made.
-    if _tracer is None or not parent.sampled:
-        return NO_SPAN
-    return _tracer.begin(name, kind, parent, attributes or {})
+    return current.get().child(name, kind, attributes or {})
 
 
 @contextmanager
