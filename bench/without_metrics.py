@@ -10,8 +10,8 @@ def _count_nothing(*_: object) -> None: ...
 
 def main() -> int:
     """Serve as the gateway does; requests in flight are still counted, by an addition and a subtraction."""
-    for counting in ("request_ended", "token_verified"):
-        setattr(metrics, counting, _count_nothing)
+    metrics.requests.end = _count_nothing  # type: ignore[assignment, method-assign]
+    metrics.token_verified = _count_nothing  # type: ignore[assignment]
     return __main__.main()
 
 

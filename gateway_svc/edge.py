@@ -44,7 +44,7 @@ class Edge(SpecMiddleware):
         """Make the series of the operations of `specification` exist."""
         for path, item in specification["paths"].items():
             for method in METHODS & item.keys():
-                metrics.declare(method.upper(), specification.base_path + path)
+                metrics.requests.declare(method.upper(), specification.base_path + path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request to its end, whatever happens inside."""
@@ -59,7 +59,7 @@ class Edge(SpecMiddleware):
         trace.current.set(trace_id)
         span = spans.serve(scope["method"])
         extensions = scope["extensions"] = {CONTEXT: {}}
-        metrics.in_flight.count += 1
+        metrics.requests.in_flight += 1
         status = 0
 
         def answer(message: Message) -> Awaitable[None]:
@@ -82,11 +82,11 @@ class Edge(SpecMiddleware):
             if not status:  # otherwise the answer has begun, and the server cuts the connection
                 await _send(problem, headers.get(b"accept", b""), f"{extensions.get(ROUTE, '')}#{trace_id}", answer)
         finally:
-            metrics.in_flight.count -= 1
+            metrics.requests.in_flight -= 1
             seconds = time.perf_counter() - began
             route = str(extensions.get(ROUTE, metrics.UNMATCHED))
             method = scope["method"] if ROUTING_CONTEXT in extensions else metrics.OTHER
-            metrics.request_ended(method, route, status, seconds)
+            metrics.requests.end(method, route, status, seconds)
             fields = {"method": method, "route": route, "code": status, "duration": round(seconds, 6)}
             self._access_log.log("request", fields, _level(status))
             if span.sampled:

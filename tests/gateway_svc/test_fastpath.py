@@ -173,4 +173,4 @@ def test_it_decides_as_connexions_own_validator_does(value: Any) -> None:
 
 def test_the_series_of_operations_exist_from_the_start() -> None:
     asyncio.run(call(CONTRACT, "GET", "/ping"))
-    assert {("GET", "/ping"), ("POST", "/api/login")} <= metrics._duration_children.keys()
+    assert {("GET", "/ping"), ("POST", "/api/login")} <= metrics.requests._durations.keys()
