@@ -79,11 +79,11 @@ def page_queries() -> list[Query]:
 
 
 def measurements(*files: dict[str, Any]) -> list[Query]:
-    """Return every query that should have an answer while the platform runs: of panels, of pages, and of the rules in
-    `files`, or all that there are, without their thresholds.
+    """Return every query that should have an answer while the platform runs: of panels, and, without their thresholds, of
+    pages and of the rules in `files`, or all that there are.
     """
-    measured_by_rules = [Query(where, part) for where, expr in rule_queries(*files) for part in measured(expr)]
-    return [*panel_queries(), *measured_by_rules, *page_queries()]
+    compared = [*rule_queries(*files), *page_queries()]
+    return [*panel_queries(), *(Query(where, part) for where, expr in compared for part in measured(expr))]
 
 
 def metrics(expr: str) -> set[str]:
