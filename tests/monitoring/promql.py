@@ -79,8 +79,9 @@ def page_queries() -> list[Query]:
 
 
 def measurements(*files: dict[str, Any]) -> list[Query]:
-    """Return every query that should have an answer while the platform runs: of panels, and, without their thresholds, of
-    pages and of the rules in `files`, or all that there are.
+    """Return every query that should have an answer while the platform runs.
+
+    They are of panels and, without their thresholds, of pages and of the rules in `files`, or all that there are.
     """
     compared = [*rule_queries(*files), *page_queries()]
     return [*panel_queries(), *(Query(where, part) for where, expr in compared for part in measured(expr))]
