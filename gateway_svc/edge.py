@@ -117,7 +117,6 @@ def _describe(span: spans.Span, scope: Scope, status: int, trace_id: str) -> Non
     attributes: dict[str, str | int | Sequence[str]] = {
         "http.request.method": method,
         "http.response.status_code": status,
-        "http.response.header.x-trace-id": (trace_id,),
         "url.scheme": scope["scheme"],
     }
     route = scope["extensions"].get(ROUTE)
@@ -126,6 +125,8 @@ def _describe(span: spans.Span, scope: Scope, status: int, trace_id: str) -> Non
         attributes["http.route"] = route
         if scope["path"] == route:
             attributes["url.path"] = route
+    if trace_id != span.trace_id:
+        attributes["http.response.header.x-trace-id"] = (trace_id,)
     span.rename(name)
     span.set(attributes)
     if status >= 500:

@@ -55,9 +55,9 @@ class Span:
         "_parent",
         "_started",
         "_status",
-        "_trace_id",
         "_tracer",
         "id",
+        "trace_id",
     )
 
     sampled = True
@@ -74,7 +74,7 @@ class Span:
         self._tracer = tracer
         self._name = name
         self._kind = kind
-        self._trace_id = trace_id
+        self.trace_id = trace_id
         self._parent = parent
         self._attributes = dict(attributes)
         self._status = _OK
@@ -85,7 +85,7 @@ class Span:
     @property
     def traceparent(self) -> str:
         """The header that tells a callee of this span (W3C Trace Context, 3.2)."""
-        return f"00-{self._trace_id}-{self.id}-01"
+        return f"00-{self.trace_id}-{self.id}-01"
 
     @property
     def tracestate(self) -> str:
@@ -108,7 +108,7 @@ class Span:
 
     def child(self, name: str, kind: spans.Kind, attributes: spans.Attributes) -> "Span":
         """Begin a span under this one."""
-        return Span(self._tracer, name, _KINDS[kind], self._trace_id, self, attributes)
+        return Span(self._tracer, name, _KINDS[kind], self.trace_id, self, attributes)
 
     def end(self) -> None:
         """End it."""
@@ -117,7 +117,7 @@ class Span:
             self._tracer.finish(self._readable(time.time_ns()))
 
     def _readable(self, ended: int) -> ReadableSpan:
-        trace_id = int(self._trace_id, 16)
+        trace_id = int(self.trace_id, 16)
         state = TraceState.from_header([self.tracestate]) if self.tracestate else None
         parent = None
         if isinstance(self._parent, trace.Parent):
@@ -142,19 +142,19 @@ class Span:
 class _Unsampled:
     """The span of a request that is not recorded."""
 
-    __slots__ = ("_trace_id", "tracestate")
+    __slots__ = ("trace_id", "tracestate")
 
     id = ""
     sampled = False
 
     def __init__(self, trace_id: str, tracestate: str) -> None:
-        self._trace_id = trace_id
+        self.trace_id = trace_id
         self.tracestate = tracestate
 
     @property
     def traceparent(self) -> str:
         """The header that tells a callee to record nothing either."""
-        return f"00-{self._trace_id}-{_ids.generate_span_id():016x}-00"
+        return f"00-{self.trace_id}-{_ids.generate_span_id():016x}-00"
 
     def rename(self, name: str) -> None: ...
     def set(self, attributes: spans.Attributes) -> None: ...

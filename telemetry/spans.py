@@ -35,6 +35,10 @@ class Span(Protocol):
         """Sixteen hexadecimal digits; empty when there is no span."""
 
     @property
+    def trace_id(self) -> str:
+        """Thirty-two hexadecimal digits; empty when there is no span."""
+
+    @property
     def sampled(self) -> bool:
         """Whether it is recorded, and attributes are worth collecting."""
 
@@ -73,7 +77,7 @@ class Tracer(Protocol):
 
 
 class _NoSpan:
-    id = traceparent = tracestate = ""
+    id = trace_id = traceparent = tracestate = ""
     sampled = False
 
     def rename(self, name: str) -> None: ...

@@ -121,14 +121,9 @@ class CallInterceptor(grpc.ServerInterceptor):
 
 def _describe(span: spans.Span, name: str, code: grpc.StatusCode, trace_id: str) -> None:
     """Give the span the attributes of a server's (OpenTelemetry, semantic conventions for RPC)."""
-    span.set(
-        {
-            "rpc.system.name": "grpc",
-            "rpc.method": name,
-            spans.RPC_STATUS: code.name,
-            f"rpc.request.metadata.{trace.METADATA_KEY}": (trace_id,),
-        }
-    )
+    span.set({"rpc.system.name": "grpc", "rpc.method": name, spans.RPC_STATUS: code.name})
+    if trace_id != span.trace_id:
+        span.set({f"rpc.request.metadata.{trace.METADATA_KEY}": (trace_id,)})
     if code in _FAULTS:
         span.fail(code.name)
 
