@@ -234,7 +234,13 @@ DEFINITIONS: dict[str, Schema] = {
             "namespace": string(r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$", "grafana"),
         }
     ),
-    "log": closed({"level": one_of("DEBUG", "INFO", "WARNING", "ERROR"), "format": one_of("json", "text")}),
+    "log": closed(
+        {
+            "level": one_of("DEBUG", "INFO", "WARNING", "ERROR"),
+            "format": one_of("json", "text"),
+            "accessSample": {"type": "number", "minimum": 0, "maximum": 1, "examples": [0.1]},
+        }
+    ),
     # Each chart has those that it reads, and bears the others, which reach it all the same.
     "global": closed(
         {
