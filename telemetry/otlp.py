@@ -7,6 +7,7 @@ everyone, takes a third of what this gateway needs to answer a request.
 
 import logging
 import os
+import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -273,12 +274,12 @@ def _either(name: str) -> str:
 
 
 class _Exporter(SpanExporter):
-    """An exporter that logs each change of why spans cannot be sent, and nothing more often."""
+    """An exporter that logs why spans cannot be sent, each cause once until they can be again."""
 
     def __init__(self, exporter: SpanExporter, complaints: "_Complaints") -> None:
         self._exporter = exporter
         self._complaints = complaints
-        self._cause = ""
+        self._causes: set[str] = set()
         self._closed = False
 
     def export(self, batch: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -290,16 +291,16 @@ class _Exporter(SpanExporter):
         if self._closed:
             return result
         if result is SpanExportResult.SUCCESS:
-            if self._cause:
+            if self._causes:
                 logger.info("spans are sent again")
                 self._complaints.forget()
-            self._cause = ""
+            self._causes.clear()
         else:
             # The exporter for gRPC says nothing when it said the same a moment ago.
-            cause = self._complaints.cause or self._cause or "unknown"
-            if cause != self._cause:
+            cause = self._complaints.cause or ("" if self._causes else "unknown")
+            if cause and cause not in self._causes:
                 logger.warning("OTEL_EXPORTER_OTLP_ENDPOINT: spans cannot be sent and are lost", extra={"cause": cause})
-            self._cause = cause
+                self._causes.add(cause)
         return result
 
     def shutdown(self) -> None:
@@ -346,6 +347,8 @@ _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 def _innermost(error: BaseException) -> str:
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
+    if isinstance(error, ssl.SSLError):
+        return error.reason or type(error).__name__  # a name of OpenSSL's; its errno is not the system's
     if isinstance(error, OSError) and error.errno and error.errno > 0:
         return os.strerror(error.errno)
     return type(error).__name__

@@ -122,7 +122,16 @@ def test_each_request_is_one_line(own: tuple[Process, httpx.Client]) -> None:
 def test_nothing_that_a_client_sends_forges_or_enters_a_line(own: tuple[Process, httpx.Client]) -> None:
     gateway, client = own
     quoted = json.dumps(FORGED)[1:-1]
-    for header in ("X-Trace-ID", "User-Agent", "Referer", "X-Forwarded-For", "traceparent", "Authorization", "Accept"):
+    for header in (
+        "X-Trace-ID",
+        "User-Agent",
+        "Referer",
+        "X-Forwarded-For",
+        "traceparent",
+        "tracestate",
+        "Authorization",
+        "Accept",
+    ):
         client.get("/api/profile", headers={header: f"x {FORGED}"})
     client.get("/" + FORGED.replace('"', "%22"))
     client.get("/%0a" + FORGED.replace('"', "%22") + "%0a", params={"x": FORGED})

@@ -152,6 +152,20 @@ def test_a_receiver_that_comes_refuses_and_takes_is_a_line_each(
     assert str(port) not in gateway.output
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_receiver_without_the_tls_that_is_asked_for_is_one_line_of_json(
+    start_gateway: StartGateway, users: UsersStub, protocol: str
+) -> None:
+    with Receiver(protocol) as receiver:
+        env = {**receiver.env, "OTEL_EXPORTER_OTLP_ENDPOINT": f"https://127.0.0.1:{receiver.port}"}
+        gateway = start_gateway(USER_SERVICE_TARGET=users.target, **env, OTEL_EXPORTER_OTLP_TIMEOUT="0.2")
+        httpx.get(url(gateway))
+        wait_until(lambda: causes(gateway), 15, what="the line")
+        stop(gateway)
+    assert causes(gateway)[0] == {"http/protobuf": "WRONG_VERSION_NUMBER", "grpc": "UNAVAILABLE"}[protocol]
+    assert is_all_json(gateway)
+
+
 def test_what_is_not_sampled_is_not_sent_and_a_caller_may_decide(
     start_gateway: StartGateway, users: UsersStub, receiver: Receiver
 ) -> None:

@@ -94,12 +94,17 @@ async def never() -> dict[str, str]:
         ({"traceparent": TRACEPARENT}, {"x-trace-id": TRACEPARENT[3:35], "traceparent": TRACEPARENT}),
         ({"X-Trace-ID": "t-2", "traceparent": TRACEPARENT}, {"x-trace-id": "t-2", "traceparent": TRACEPARENT}),
         ({"X-Trace-ID": "t-3", "traceparent": "junk"}, {"x-trace-id": "t-3"}),
+        (
+            {"X-Trace-ID": "t-4", "traceparent": TRACEPARENT, "tracestate": "a=1,b=2"},
+            {"x-trace-id": "t-4", "traceparent": TRACEPARENT, "tracestate": "a=1,b=2"},
+        ),
+        ({"X-Trace-ID": "t-5", "tracestate": "a=1"}, {"x-trace-id": "t-5"}),
     ],
 )
 def test_trace_ids_go_on(client: httpx.Client, users: UsersStub, headers: dict[str, str], sent: dict[str, str]) -> None:
     client.post("/api/login", json=CREDENTIALS, headers=headers)
     metadata = users.metadata[-1]
-    assert {name: value for name, value in metadata.items() if name in ("x-trace-id", "traceparent")} == sent
+    assert {name: value for name, value in metadata.items() if name.startswith(("x-trace-id", "trace"))} == sent
     assert "authorization" not in metadata
 
 
