@@ -13,6 +13,10 @@ from bench.processes import CLIENT_CORE, JWT_SECRET, LOOPBACK, SERVER_CORE, Serv
 from bench.report import Figure, at_least, at_most
 
 ROUNDS, SECONDS = 9, 2
+TAIL_ROUNDS = 15
+"""A percentile of one round says little."""
+FILLING = 4
+"""Seconds in which more spans are made than the queue holds."""
 FEW = 4
 """Connections that leave the gateway room, so that a percentile is of answers and not of the queue before them."""
 
@@ -56,6 +60,7 @@ def measure(folder: Path) -> list[Figure]:
         figures = [*_rates(compared, folder, "GET /ping", "/ping")]
         body = {"username": "bench_user", "password": "password123"}
         figures += _rates(compared, folder, "POST /api/register", "/api/register", method="POST", body=body)
+        wrk.run(f"{sides['hung'].url}/ping", folder, seconds=FILLING)  # the queue is bounded, not empty
         before = sides["hung"].service.resident_mib()
         figures += [_tail(sides, folder)]
         growth = sides["hung"].service.resident_mib() - before
@@ -97,7 +102,7 @@ def _ratio(ours: list[float], others: list[float], goal: float) -> tuple[float, 
 
 def _tail(sides: dict[str, Side], folder: Path) -> Figure:
     chosen = {name: sides[name] for name in ("shipped", "hung")}
-    for turn in range(ROUNDS):
+    for turn in range(TAIL_ROUNDS):
         for side in _in_turn(chosen, turn):
             side.p99.append(wrk.run(f"{side.url}/ping", folder, seconds=SECONDS, connections=FEW).p99_ms)
     shipped, hung = (chosen[name].p99 for name in ("shipped", "hung"))
