@@ -29,8 +29,12 @@ class Parent(NamedTuple):
     span_id: str
     flags: int
     """The lowest bit says that the caller records its span."""
-    traceparent: str
     tracestate: str = ""
+
+    @property
+    def traceparent(self) -> str:
+        """The header that tells a callee of this span, in version 00: what a later one adds is a client's own text."""
+        return f"00-{self.trace_id}-{self.span_id}-{self.flags:02x}"
 
 
 current: ContextVar[str] = ContextVar("trace_id", default="")
@@ -66,7 +70,7 @@ def parse(traceparent: str | None, tracestate: str | None = None) -> Parent | No
     Versions after 00 may carry more fields, which are ignored. A tracestate that no header may hold is dropped.
     """
     match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
-    if traceparent is None or match is None or (match["version"] == "00" and match["more"]):
+    if match is None or (match["version"] == "00" and match["more"]):
         return None
     state = tracestate if tracestate and _TRACESTATE.fullmatch(tracestate) else ""
-    return Parent(match["trace"], match["span"], int(match["flags"], 16), traceparent, state)
+    return Parent(match["trace"], match["span"], int(match["flags"], 16), state)

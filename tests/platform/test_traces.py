@@ -50,6 +50,14 @@ def test_a_traceparent_is_taken_as_well(platform: Platform, client: httpx.Client
     assert lines(platform.users[0], TRACEPARENT.split("-")[1])
 
 
+@pytest.mark.parametrize("more", ["é", "a\tb", "z" * 30_000], ids=["not ASCII", "a tab", "very long"])
+def test_what_a_traceparent_of_a_later_version_adds_does_no_harm(client: httpx.Client, more: str) -> None:
+    traceparent = f"01{TRACEPARENT[2:]}-{more}".encode("latin-1")
+    answer = client.post("/api/login", json=account("nobody"), headers={b"traceparent": traceparent})
+    assert answer.status_code == 401
+    assert answer.headers["x-trace-id"] == TRACEPARENT.split("-")[1]
+
+
 def test_errors_carry_the_trace_id_too(platform: Platform, client: httpx.Client) -> None:
     for number, (method, path) in enumerate([("GET", "/nowhere"), ("DELETE", "/ping"), ("POST", "/api/login")]):
         trace_id = f"error-{number}"
