@@ -56,7 +56,7 @@ include k8s-tests/cluster/cluster.mk
 include k8s-tests/k8s-tests.mk
 
 charts-test: $(DEV) ## test the charts, with helm and without a cluster; ARGS="-k name" goes to pytest
-	$(PY) -m pytest k8s-tests/charts $(ARGS)
+	$(PY) -m pytest k8s-tests/charts -n 2 $(ARGS)
 
 charts-tools: ## build what writes and judges the charts' manifests, from the Go module registry
 	k8s-tests/cluster/binaries.sh helm charts
