@@ -28,7 +28,7 @@ test: $(DEV) ## run the tests, four minutes; ARGS="-k name" goes to pytest
 	$(PY) -m pytest -n 2 --dist loadscope $(ARGS)
 
 soak: $(DEV) ## run the outages at their full length
-	$(PY) -m pytest -m "soak and not alone" -n 2 --dist loadscope $(ARGS)
+	$(PY) -m pytest -m "soak and not alone" -n 4 $(ARGS) # they wait, most of the time
 	$(PY) -m pytest -m "soak and alone" $(ARGS)
 
 bench: $(DEV) ## measure, and print ratios beside their goals
