@@ -20,8 +20,9 @@ CALL_SECONDS = 5.0
 _CALIBRATION_COST = 8
 _FASTEST = 0.4
 """Seconds that a hash of cost 14 takes on a fast core. No measurement: one that went wrong would be felt for ever."""
-_MARGIN = 1.2
-"""How much longer than the measured time a hash may take; cores are shared with what else the service does."""
+_MARGIN = 1.4
+"""How much longer than the measured time a hash may take: in a flood the cores are shared with those who ask. With
+less, some wait for seconds and are refused after all; the cores are full either way."""
 _WEIGHT = 0.2
 """Of the newest measurement in the moving average."""
 _MAX_CAPACITY = 256

@@ -139,12 +139,12 @@ def test_who_cannot_be_served_in_time_is_refused_without_waiting(hasher: Hasher,
     for _ in range(4):
         jobs.submit()
     with pytest.raises(OverloadedError) as refused, hasher.admission(3.0):
-        pass  # two rounds are ahead, so this one would end after 3.6 s
-    assert refused.value.retry_after == 1
+        pass  # two rounds are ahead, so this one would end after 4.2 s
+    assert refused.value.retry_after == 2
     with pytest.raises(OverloadedError) as refused, hasher.admission(0.5):
         pass
     assert refused.value.retry_after == 4
-    with hasher.admission(4.0):
+    with hasher.admission(4.5):
         pass
 
 
