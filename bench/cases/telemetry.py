@@ -13,8 +13,8 @@ from bench.processes import CLIENT_CORE, JWT_SECRET, LOOPBACK, SERVER_CORE, Serv
 from bench.report import Figure, at_least, at_most
 
 ROUNDS, SECONDS = 9, 2
-TAIL_ROUNDS = 15
-"""A percentile of one round says little."""
+TAIL_ROUNDS, TAIL_SECONDS = 30, 1
+"""A percentile of one round says little, and the machine changes from one second to the next."""
 FILLING = 4
 """Seconds in which more spans are made than the queue holds."""
 FEW = 4
@@ -101,16 +101,17 @@ def _ratio(ours: list[float], others: list[float], goal: float) -> tuple[float, 
 
 
 def _tail(sides: dict[str, Side], folder: Path) -> Figure:
-    chosen = {name: sides[name] for name in ("shipped", "hung")}
+    """Compare the slowest answers of gateways whose receivers take spans, and never answer."""
+    chosen = {name: sides[name] for name in ("traced", "hung")}
     for turn in range(TAIL_ROUNDS):
         for side in _in_turn(chosen, turn):
-            side.p99.append(wrk.run(f"{side.url}/ping", folder, seconds=SECONDS, connections=FEW).p99_ms)
-    shipped, hung = (chosen[name].p99 for name in ("shipped", "hung"))
-    detail = f"medians {median(hung):.2f} against {median(shipped):.2f} ms"
-    detail += f", of {min(hung):.2f}-{max(hung):.2f} against {min(shipped):.2f}-{max(shipped):.2f}"
+            load = wrk.run(f"{side.url}/ping", folder, seconds=TAIL_SECONDS, connections=FEW)
+            side.p99.append(load.p99_ms)
+    traced, hung = (chosen[name].p99 for name in ("traced", "hung"))
+    detail = f"medians {median(hung):.2f} against {median(traced):.2f} ms"
+    detail += f", of {min(hung):.2f}-{max(hung):.2f} against {min(traced):.2f}-{max(traced):.2f}"
     # The machine's own pauses make one round in a few many times worse, on either side: rounds are no pairs here.
-    # Of a client that waits for each answer, 15 % fewer requests are answers that take 18 % longer.
-    return at_most("p99 of /ping, receiver hangs / no traces", median(hung) / median(shipped), 1.18, "x", detail)
+    return at_most("p99 of /ping, receiver hangs / answers", median(hung) / median(traced), 1.1, "x", detail)
 
 
 def _in_turn(sides: dict[str, Side], turn: int) -> list[Side]:
