@@ -3,7 +3,6 @@
 import copy
 import json
 import re
-import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from promql_parser import MatchOp
 
 from tests.monitoring.promql import selectors
 from tests.monitoring.test_rules import CASES
+from tests.parts.prometheus import promtool_or_skip
 
 OPERATIONS = CHARTS.parent / "docs" / "operations.md"
 SERVICES = ("user-svc", "gateway-svc")
@@ -29,10 +29,7 @@ DASHBOARDS = {"metrics": {"dashboards": {"enabled": True, "annotations": {"grafa
 
 @pytest.fixture(scope="session")
 def promtool() -> str:
-    path = shutil.which("promtool")
-    if path is None:
-        pytest.skip("promtool is not on the PATH; on Debian and Ubuntu: apt install prometheus")
-    return path
+    return promtool_or_skip()
 
 
 def _pod_annotations(manifests: list[Manifest]) -> dict[str, dict[str, str]]:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import yaml
 
-from parts.cluster import Execution, Manifest, condition, wait_until
+from parts.cluster import Execution, Manifest, wait_until
 from parts.namespace import Namespace
 from parts.release import CHARTS, VALUES
 
@@ -40,12 +40,7 @@ class Hand:
 
     def wait(self) -> None:
         """Wait until it runs."""
-
-        def runs() -> bool:
-            pod = self.namespace.get("Pod", self.name)
-            return pod is not None and condition(pod, "Ready")
-
-        wait_until(runs, 60, what="our own pod")
+        self.namespace.wait_for_pod(self.name, 60, what="our own pod")
 
     def run(self, program: str, *arguments: str, timeout: float = 60) -> str:
         """Run one of the programs of inside/ and return what it writes."""

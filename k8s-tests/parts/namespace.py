@@ -84,6 +84,15 @@ class Namespace:
 
         wait_until(done, timeout, what=f"the rollout of {deployment}")
 
+    def wait_for_pod(self, name: str, timeout: float, *, what: str) -> None:
+        """Wait until a pod of ours is ready."""
+
+        def ready() -> bool:
+            pod = self.get("Pod", name)
+            return pod is not None and condition(pod, "Ready")
+
+        wait_until(ready, timeout, what=what)
+
     def wait_for_pods(self, name: str, count: int, timeout: float = 120, *, release: str = "vp") -> list[Manifest]:
         """Wait until the chart has exactly so many pods, all of them ready; return them."""
 

@@ -1,6 +1,6 @@
 """What can only be done from the node: a container killed as the kernel would kill it."""
 
-from parts.cluster import Manifest, condition, wait_until
+from parts.cluster import Manifest
 from parts.hand import image
 from parts.namespace import Namespace
 
@@ -26,12 +26,7 @@ class Node:
     def __init__(self, namespace: Namespace) -> None:
         self._namespace = namespace
         namespace.create(_manifest())
-
-        def runs() -> bool:
-            pod = namespace.get("Pod", "node")
-            return pod is not None and condition(pod, "Ready")
-
-        wait_until(runs, 60, what="the pod on the node")
+        namespace.wait_for_pod("node", 60, what="the pod on the node")
 
     def kill(self, pod: Manifest, container: int = 0) -> None:
         """Kill a container's first process, and with it the container, with SIGKILL."""

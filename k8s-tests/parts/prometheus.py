@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from parts.cluster import Manifest, condition, wait_until
+from parts.cluster import Manifest
 from parts.context import local_folder
 from parts.namespace import Namespace
 from tests.parts.prometheus import Api
@@ -46,12 +46,7 @@ class Prometheus(Api):
         files["prometheus.yml"] = yaml.safe_dump(_config())
         for manifest in _manifests(namespace.name, files, image(namespace.cluster.context.kind)):
             namespace.create(manifest)
-
-        def answers() -> bool:
-            pod = namespace.get("Pod", NAME)
-            return pod is not None and condition(pod, "Ready")
-
-        wait_until(answers, 120, what="Prometheus")
+        namespace.wait_for_pod(NAME, 120, what="Prometheus")
 
     def close(self) -> None:
         """Take it away."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import pytest
 import yaml
 
 from tests.parts.etcd import free_port
@@ -66,6 +67,14 @@ def alert_of(labels: Mapping[str, str]) -> Alert:
 def binary() -> str | None:
     """The path of prometheus, or None when there is none."""
     return shutil.which("prometheus")
+
+
+def promtool_or_skip() -> str:
+    """Return the path of promtool; where there is none, the test is skipped."""
+    path = shutil.which("promtool")
+    if path is None:
+        pytest.skip("promtool is not on the PATH; on Debian and Ubuntu: apt install prometheus")
+    return path
 
 
 class Prometheus(Api):
