@@ -15,7 +15,7 @@ OUT := .
 comma := ,
 GROUPS := dev run user gateway build reload go
 
-.PHONY: charts-test charts-tools charts-docs charts-schema help run test soak bench lint protos lock
+.PHONY: charts-test charts-tools charts-docs charts-schema help run test faults bench lint protos lock
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -27,9 +27,9 @@ run: $(RUN) ## run the platform on this machine until Ctrl-C; USERS=3 runs three
 test: $(DEV) ## run the tests, four minutes; ARGS="-k name" goes to pytest
 	$(PY) -m pytest -n 2 --dist loadscope $(ARGS)
 
-soak: $(DEV) ## run the outages at their full length
-	$(PY) -m pytest -m "soak and not alone" -n 4 $(ARGS) # they wait, most of the time
-	$(PY) -m pytest -m "soak and alone" $(ARGS)
+faults: $(DEV) ## run the outages at their full length
+	$(PY) -m pytest -m "faults and not exclusive" -n 4 $(ARGS) # they wait, most of the time
+	$(PY) -m pytest -m "faults and exclusive" $(ARGS)
 
 bench: $(DEV) ## measure, and print ratios beside their goals
 	$(PY) -m bench $(ARGS)
@@ -38,7 +38,7 @@ lint: $(DEV) ## check style and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/mypy k8s-tests/*.py k8s-tests/parts
+	.venv/bin/mypy k8s-tests/*.py k8s-tests/support
 
 protos: $(DEV) ## regenerate the code of protos/
 	$(PY) -m grpc_tools.protoc -I . --plugin=protoc-gen-mypy_grpc=$(dir $(PY))protoc-gen-mypy_grpc \

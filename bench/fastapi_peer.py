@@ -23,7 +23,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from protos.user.v1 import user_pb2, user_pb2_grpc
-from telemetry import logs, metrics, trace
+from service_kit.telemetry import logs, metrics, trace
 
 logger = logging.getLogger("fastapi_peer")
 requests = Counter("http_requests", "Requests.", ["method", "route", "status"])

@@ -3,7 +3,7 @@
 import logging
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from telemetry import logs
+from service_kit.telemetry import logs
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -8,7 +8,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from protos.user.v1 import user_pb2, user_pb2_grpc
-from telemetry import logs
+from service_kit.telemetry import logs
 
 
 class InstantUsers(user_pb2_grpc.UserServiceServicer):

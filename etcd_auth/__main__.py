@@ -9,8 +9,8 @@ import grpc
 
 from etcd_auth.accounts import Accounts, Refused, Unavailable
 from etcd_auth.config import AuthSettings
-from settings import load_or_exit
-from telemetry import logs
+from service_kit.settings import load_or_exit
+from service_kit.telemetry import logs
 
 logger = logging.getLogger("etcd_auth")
 
@@ -37,7 +37,7 @@ def _watch_over(accounts: Accounts, settings: AuthSettings, ended: threading.Eve
     said = ""
     while not ended.is_set():
         try:
-            changes = accounts.put_right()
+            changes = accounts.reconcile()
         except Unavailable as error:
             state, on = str(error), False
         except Refused as error:

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 
 from etcd_auth.config import AuthSettings
-from registry.etcd import etcdrpc
+from service_kit.registry.etcd import etcdrpc
 
 TIMEOUT = 5.0
 """Seconds that a call may take."""
@@ -52,21 +52,21 @@ class Accounts:
         self.auth_is_on = False
         """Whether authentication was on when etcd was last asked."""
 
-    def put_right(self) -> list[str]:
+    def reconcile(self) -> list[str]:
         """Make what is missing, correct what differs, turn authentication on; returns what was done, in words.
 
         Raises:
             Unavailable: when etcd is away, or not in a state to be changed.
             Refused: when the root password is not the one that etcd has.
         """
-        done = list(self._put_right())
+        done = list(self._reconcile())
         if not self.auth_is_on:
             self._call(self._stub.AuthEnable, etcdrpc.AuthEnableRequest())
             self.auth_is_on = True
             done.append("authentication was turned on")
         return done
 
-    def _put_right(self) -> Iterator[str]:
+    def _reconcile(self) -> Iterator[str]:
         self._metadata = ()
         token = self._token("root", self._root_password)
         if token is None and self.auth_is_on:

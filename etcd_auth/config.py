@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from settings import LogSettings, hosts_and_ports
+from service_kit.settings import LogSettings, hosts_and_ports
 
 
 class AuthSettings(LogSettings):

@@ -8,8 +8,8 @@ import uvloop
 
 from gateway_svc.config import GatewaySettings
 from gateway_svc.server import PortTakenError, Server
-from settings import exit_with, load_or_exit
-from telemetry import logs, metrics, spans
+from service_kit.settings import exit_with, load_or_exit
+from service_kit.telemetry import logs, metrics, spans
 
 
 def main() -> int:

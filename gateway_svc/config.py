@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
-from settings import AccessLogSettings, AdminSettings, EtcdSettings, TracingSettings
+from service_kit.settings import AccessLogSettings, AdminSettings, EtcdSettings, TracingSettings
 
 MIN_SECRET_BYTES = 32
 """A key of at least the size of the hash's output (RFC 7518, section 3.2)."""

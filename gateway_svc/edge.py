@@ -19,8 +19,8 @@ from gateway_svc import metrics, problems
 from gateway_svc.fastpath import CONTEXT, ROUTE
 from gateway_svc.health import Health
 from gateway_svc.problems import ClientGoneError, Problem
-from telemetry import spans, trace
-from telemetry.logs import AccessLog
+from service_kit.telemetry import spans, trace
+from service_kit.telemetry.logs import AccessLog
 
 CLIENT_CLOSED_REQUEST = 499
 """The status that is counted and logged when the client hangs up first; nginx's number, as there is no standard one."""

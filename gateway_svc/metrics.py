@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from telemetry.metrics import LATENCY_BUCKETS
+from service_kit.telemetry.metrics import LATENCY_BUCKETS
 
 UNMATCHED = "unmatched"
 """The route of a request that matched none."""

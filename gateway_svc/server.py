@@ -21,10 +21,10 @@ from gateway_svc.handlers import Handlers
 from gateway_svc.health import Health
 from gateway_svc.tokens import Tokens
 from gateway_svc.users_client import UsersClient, target_of
-from registry import EtcdConfig, Resolver, Snapshot
-from telemetry import spans
-from telemetry.admin import AdminServer
-from telemetry.logs import LIFECYCLE
+from service_kit.registry import EtcdConfig, Resolver, Snapshot
+from service_kit.telemetry import spans
+from service_kit.telemetry.admin import AdminServer
+from service_kit.telemetry.logs import LIFECYCLE
 
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept. Load balancers keep theirs for less (60 s is usual), so that it is they who

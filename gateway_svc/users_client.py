@@ -14,7 +14,7 @@ from starlette.types import Receive
 from gateway_svc import problems
 from gateway_svc.problems import ClientGoneError, Problem
 from protos.user.v1 import user_pb2, user_pb2_grpc
-from telemetry import spans
+from service_kit.telemetry import spans
 
 logger = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ from contextlib import suppress
 from datetime import datetime
 
 import pytest
-from parts.cluster import Cluster, Manifest
-from parts.context import RefusedError, select
-from parts.namespace import Namespace
-from parts.node import Node
-from parts.platform import VALUES, Platform
+from support.cluster import Cluster, Manifest
+from support.context import RefusedError, select
+from support.namespace import Namespace
+from support.node import Node
+from support.platform import VALUES, Platform
 
 Record = Callable[[str, object], None]
 

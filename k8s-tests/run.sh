@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# run.sh [soak] [ARGUMENTS]: the tests on a live cluster, or those that take long, with arguments for pytest. The cluster is the one that
+# run.sh [faults] [ARGUMENTS]: the tests on a live cluster, or those that take long, with arguments for pytest. The cluster is the one that
 # kubectl has selected, if tests may touch it; where kubectl has none, one is made on this machine. The images are built and loaded, under
 # the tag `next` as well: what tests upgrade to.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-soak=
-if [ "${1:-}" = soak ]; then
-  soak=yes
+faults=
+if [ "${1:-}" = faults ]; then
+  faults=yes
   shift
-  set -- -m soak "$@"
+  set -- -m faults "$@"
 fi
 
 build_with_docker() {
@@ -20,7 +20,7 @@ build_with_docker() {
   done
 }
 
-selected=$(PYTHONPATH=k8s-tests .venv/bin/python -m parts.context)
+selected=$(PYTHONPATH=k8s-tests .venv/bin/python -m support.context)
 read -r kind context <<<"$selected"
 repository=localhost/video-platform
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
@@ -31,7 +31,7 @@ case $kind in
     eval "$selection"
     k8s-tests/cluster/images.sh
     for image in "${images[@]}"; do ctr images tag --force "$image:$version" "$image:next"; done
-    if [ -n "$soak" ]; then
+    if [ -n "$faults" ]; then
       selection=$(k8s-tests/cluster/docker.sh)
       eval "$selection"
     fi

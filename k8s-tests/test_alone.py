@@ -4,9 +4,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from parts.namespace import Namespace
-from parts.platform import SMALL
-from parts.release import Release
+from support.namespace import Namespace
+from support.platform import SMALL
+from support.release import Release
 
 USERS = SMALL["user-svc"]
 GATEWAY = SMALL["gateway-svc"]

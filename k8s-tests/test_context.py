@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from kubernetes.config import kube_config
-from parts import context
-from parts.context import Context, RefusedError, select
+from support import context
+from support.context import Context, RefusedError, select
 
 
 @pytest.fixture

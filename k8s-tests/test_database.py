@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from conftest import Record
-from parts.cluster import Manifest, condition, wait_until
-from parts.namespace import Namespace
-from parts.node import Node
-from parts.platform import PASSWORD, Platform
-from parts.release import Release
+from support.cluster import Manifest, condition, wait_until
+from support.namespace import Namespace
+from support.node import Node
+from support.platform import PASSWORD, Platform
+from support.release import Release
 
 UNAVAILABLE = '{"code":503,"msg":"服务暂时不可用，请稍后重试"}'
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from parts.platform import JSON, Platform
+from support.platform import JSON, Platform
 
 
 def test_release_test_is_green(platform: Platform) -> None:
@@ -22,7 +22,7 @@ def test_seed_flow_byte_for_byte(platform: Platform) -> None:
     def post(path: str, body: str) -> dict[str, object]:
         return {"method": "POST", "url": platform.gateway + path, "body": body, "headers": JSON}
 
-    ping, first, again, login, refused = platform.hand.ask(
+    ping, first, again, login, refused = platform.client_pod.ask(
         {"method": "GET", "url": f"{platform.gateway}/ping"},
         post("/api/register", user),
         post("/api/register", user),

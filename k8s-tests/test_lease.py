@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 from conftest import Record
-from parts.cluster import Execution, condition, ready_since, wait_until
-from parts.hand import INSIDE
-from parts.platform import Platform
+from support.client_pod import IN_POD
+from support.cluster import Execution, condition, ready_since, wait_until
+from support.platform import Platform
 
 NOT_READY_WITHIN = 20
 """Seconds, from the end of etcd's pod: what the charts promise is 7 to 15, the rest is what it takes to be told."""
@@ -21,7 +21,7 @@ READY_WITHIN = 30
 @contextmanager
 def watching(platform: Platform, pod: str) -> Iterator["Statuses"]:
     """Follow `readiness` of a pod on grpc.health.v1."""
-    program = (INSIDE / "watch_health.py").read_text()
+    program = (IN_POD / "watch_health.py").read_text()
     running = platform.namespace.cluster.start(
         pod, platform.namespace.name, "python", "-c", program, "127.0.0.1:8888", "readiness"
     )
@@ -98,7 +98,7 @@ def test_etcd_away_for_a_minute(platform: Platform, figures: Record) -> None:
     outage(platform, figures, 60)
 
 
-@pytest.mark.soak
+@pytest.mark.faults
 def test_etcd_away_for_five_minutes(platform: Platform, figures: Record) -> None:
     outage(platform, figures, 300)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from conftest import Record
-from parts.cluster import CommandError, condition, ready_since, wait_until
-from parts.namespace import Namespace
-from parts.platform import SMALL, Platform
-from parts.release import HelmError
-from parts.usage import MIB, Container, Usage, requested
+from support.cluster import CommandError, condition, ready_since, wait_until
+from support.namespace import Namespace
+from support.platform import SMALL, Platform
+from support.release import HelmError
+from support.usage import MIB, Container, Usage, requested
 
 STEADY = {"register": 1.0, "login": 3.0, "profile": 2.0}
 """Requests a second."""

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from parts import operator
-from parts.cluster import Cluster, Manifest
-from parts.platform import VALUES, Platform
+from support import operator
+from support.cluster import Cluster, Manifest
+from support.platform import VALUES, Platform
 
 RULE = {"prometheusRule": {"enabled": True}}
 DASHBOARDS = {"dashboards": {"enabled": True}}

@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable, Iterator
 
 import pytest
-from parts.cluster import Manifest, wait_until
-from parts.hand import Hand
-from parts.namespace import Namespace
-from parts.platform import Platform
+from support.client_pod import ClientPod
+from support.cluster import Manifest, wait_until
+from support.namespace import Namespace
+from support.platform import Platform
 
 GATEWAY, USER, ETCD, MYSQL = "vp-gateway-svc:8080", "vp-user-svc:8888", "vp-etcd:2379", "vp-mysql:3306"
 ALL = (GATEWAY, USER, ETCD, MYSQL)
@@ -15,34 +15,34 @@ ALL = (GATEWAY, USER, ETCD, MYSQL)
 pytestmark = pytest.mark.enforced
 
 
-def reached(hand: Hand, *peers: str) -> set[str]:
+def reached(client_pod: ClientPod, *peers: str) -> set[str]:
     """Return the peers to which the pod can connect."""
-    return set(json.loads(hand.run("connect.py", "3", *peers)))
+    return set(json.loads(client_pod.run("connect.py", "3", *peers)))
 
 
 @pytest.fixture(scope="module")
-def pods(installed: Platform) -> Iterator[Callable[[str], Hand]]:
+def pods(installed: Platform) -> Iterator[Callable[[str], ClientPod]]:
     """Gives a pod of ours that bears this `app.kubernetes.io/name`."""
-    made: list[Hand] = []
+    made: list[ClientPod] = []
 
-    def make(label: str) -> Hand:
-        made.append(Hand(installed.namespace, name=f"as-{label}", label=label))
+    def make(label: str) -> ClientPod:
+        made.append(ClientPod(installed.namespace, name=f"as-{label}", label=label))
         made[-1].wait()
         return made[-1]
 
     yield make
-    for hand in made:
-        installed.namespace.delete("Pod", hand.name, now=True)
+    for client_pod in made:
+        installed.namespace.delete("Pod", client_pod.name, now=True)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def enforcing(pods: Callable[[str], Hand], installed: Platform) -> None:
+def enforcing(pods: Callable[[str], ClientPod], installed: Platform) -> None:
     """Skips where a pod that may send nothing still reaches the gateway."""
     name = "shut"
-    hand = pods(name)
+    client_pod = pods(name)
     installed.namespace.create(silence(name))
     try:
-        wait_until(lambda: not reached(hand, GATEWAY), 10, what="a pod that reaches nothing")
+        wait_until(lambda: not reached(client_pod, GATEWAY), 10, what="a pod that reaches nothing")
     except AssertionError:
         pytest.skip("this cluster does not enforce NetworkPolicies")
 
@@ -68,13 +68,15 @@ def silence(name: str) -> Manifest:
         ("etcd", {GATEWAY}),
     ],
 )
-def test_who_reaches_what(platform: Platform, pods: Callable[[str], Hand], label: str, open_paths: set[str]) -> None:
+def test_who_reaches_what(
+    platform: Platform, pods: Callable[[str], ClientPod], label: str, open_paths: set[str]
+) -> None:
     """The pods bear a name of the release's, and are not of it: what they may send is not restricted."""
-    hand = pods(label)
-    wait_until(lambda: reached(hand, *ALL) == open_paths, 10, what=f"{open_paths} alone")
+    client_pod = pods(label)
+    wait_until(lambda: reached(client_pod, *ALL) == open_paths, 10, what=f"{open_paths} alone")
 
 
-def test_strangers_do_not_reach_metrics(platform: Platform, pods: Callable[[str], Hand]) -> None:
+def test_strangers_do_not_reach_metrics(platform: Platform, pods: Callable[[str], ClientPod]) -> None:
     """And Prometheus does."""
     ports = {"user-svc": 9090, "gateway-svc": 9090, "etcd": 2381}
     peers = {
@@ -86,7 +88,7 @@ def test_strangers_do_not_reach_metrics(platform: Platform, pods: Callable[[str]
 
 
 def test_other_namespaces_reach_the_gateway_alone(platform: Platform, new_namespace: Callable[..., Namespace]) -> None:
-    elsewhere = Hand(new_namespace(), label="gateway-svc")
+    elsewhere = ClientPod(new_namespace(), label="gateway-svc")
     elsewhere.wait()
     far = {f"{host}.{platform.namespace.name}:{port}" for host, port in (peer.split(":") for peer in ALL)}
     (gateway,) = (peer for peer in far if peer.startswith("vp-gateway-svc"))

@@ -2,8 +2,8 @@
 
 import pytest
 from kubernetes.client.exceptions import ApiException
-from parts.platform import Platform
-from parts.release import Release
+from support.platform import Platform
+from support.release import Release
 
 ALL = ("user-svc", "gateway-svc", "etcd", "mysql")
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
-from parts.cluster import condition, wait_until
-from parts.hand import Traffic
-from parts.platform import VALUES, Platform
-from parts.prometheus import Prometheus
-from parts.release import CHARTS
+from support.client_pod import Traffic
+from support.cluster import condition, wait_until
+from support.platform import VALUES, Platform
+from support.prometheus import Prometheus
+from support.release import CHARTS
 
 from tests.monitoring.promql import measurements
-from tests.parts.prometheus import Alert
+from tests.support.prometheus import Alert
 
 SERVICES = ("user-svc", "gateway-svc")
 MOST_SERIES = 200
@@ -90,7 +90,7 @@ def _some_things_go_wrong(watched: Watched, traffic: Traffic) -> None:
         "headers": {"Authorization": "Bearer e30.e30.e30"},
     }
     scanned = [{"method": "PUT", "url": f"{platform.gateway}/path/{n}"} for n in range(60)]
-    answers = platform.hand.ask(*[forged] * 3, *scanned)
+    answers = platform.client_pod.ask(*[forged] * 3, *scanned)
     assert {answer["status"] for answer in answers} == {401, 404}
     live = {pod["metadata"]["name"] for name in (*SERVICES, "etcd") for pod in namespace.live(name)}
     wait_until(lambda: {target["labels"]["pod"] for target in watch.targets} == live, 60, what=f"no targets but {live}")

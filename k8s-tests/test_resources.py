@@ -1,9 +1,9 @@
 """What pods ask for is what they use."""
 
 from conftest import Record
-from parts.cluster import wait_until
-from parts.platform import Platform
-from parts.usage import MIB, Usage, requested
+from support.cluster import wait_until
+from support.platform import Platform
+from support.usage import MIB, Usage, requested
 
 SECONDS = 30
 

@@ -5,9 +5,9 @@ import time
 
 import pytest
 from conftest import Record
-from parts.cluster import condition, wait_until
-from parts.node import Node
-from parts.platform import Platform
+from support.cluster import condition, wait_until
+from support.node import Node
+from support.platform import Platform
 
 STEADY = {"register": 2.0, "login": 4.0, "profile": 30.0}
 """Requests a second: those without a hash are cheap, and many, so that a gap of a tenth of a second is seen."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from parts.cluster import Manifest, condition, wait_until
-from parts.platform import Platform
-from parts.release import Release
+from support.cluster import Manifest, condition, wait_until
+from support.platform import Platform
+from support.release import Release
 
-from tests.parts.wait import stays
+from tests.support.wait import stays
 
 WRONG_PASSWORD = "a-password-that-nobody-has"
 SHORT_KEY = "8 bytes!"

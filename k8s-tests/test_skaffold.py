@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import Record
-from parts.cluster import CommandError, wait_until
-from parts.hand import Hand
-from parts.namespace import Namespace
-from parts.release import CHARTS, Release
+from support.client_pod import ClientPod
+from support.cluster import CommandError, wait_until
+from support.namespace import Namespace
+from support.release import CHARTS, Release
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
 REPOSITORY = CHARTS.parent
 IMAGES = {"localhost/video-platform/user-svc", "localhost/video-platform/gateway-svc"}
@@ -91,7 +91,7 @@ def test_run_installs_what_build_built(copy: Path, namespace: Namespace, figures
 
 def test_dev_changes_the_running_pod(copy: Path, new_namespace: Callable[..., Namespace], figures: Record) -> None:
     namespace = new_namespace()
-    hand = Hand(namespace)
+    client_pod = ClientPod(namespace)
     handlers = copy / "gateway_svc" / "handlers.py"
     text = handlers.read_text()
     assert '"pong"' in text
@@ -102,7 +102,7 @@ def test_dev_changes_the_running_pod(copy: Path, new_namespace: Callable[..., Na
         if not log.read_text().count("Watching for changes") or not namespace.live("gateway-svc"):
             return ""
         try:
-            answer = hand.ask({"method": "GET", "url": "http://vp-gateway-svc:8080/ping"})
+            answer = client_pod.ask({"method": "GET", "url": "http://vp-gateway-svc:8080/ping"})
         except CommandError:  # nobody listens while it starts
             return ""
         return str(answer[0]["body"])

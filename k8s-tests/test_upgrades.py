@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from conftest import Record
-from parts.cluster import Manifest, wait_until
-from parts.namespace import Namespace
-from parts.platform import SMALL, VALUES, Platform
-from parts.release import HelmError, Release
-from parts.versions import NEXT, later_charts, migration_file, with_migration
+from support.cluster import Manifest, wait_until
+from support.namespace import Namespace
+from support.platform import SMALL, VALUES, Platform
+from support.release import HelmError, Release
+from support.versions import NEXT, later_charts, migration_file, with_migration
 
 SECRETS = ("vp-gateway-svc-jwt", "vp-mysql")
 
@@ -117,7 +117,7 @@ KINDS = (
 def inventory(namespace: Namespace) -> set[str]:
     """Return the names of all that is in a namespace, but for what Kubernetes and these tests put there."""
     found = {f"{kind}/{item['metadata']['name']}" for kind in KINDS for item in namespace.list_all(kind)}
-    return found - {"ConfigMap/kube-root-ca.crt", "ServiceAccount/default", "Pod/hand", "ConfigMap/migration"}
+    return found - {"ConfigMap/kube-root-ca.crt", "ServiceAccount/default", "Pod/client-pod", "ConfigMap/migration"}
 
 
 def test_uninstall_and_install_again(platform: Platform) -> None:

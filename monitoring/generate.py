@@ -9,7 +9,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from monitoring.dashboards import FILES as DASHBOARDS
-from monitoring.dashboards.form import finish
+from monitoring.dashboards.builders import finish
 from monitoring.rules import FILES as RULES
 
 CHARTS = Path(__file__).parents[1] / "charts"

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from settings import EtcdSettings
+from service_kit.settings import EtcdSettings
 
 HOST = "127.0.0.1"
 

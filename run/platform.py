@@ -19,7 +19,7 @@ from run.config import (
 )
 from run.etcd import EtcdError, etcd
 from run.services import Services
-from settings import load_or_exit
+from service_kit.settings import load_or_exit
 
 
 class _StopRequest:

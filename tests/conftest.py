@@ -5,9 +5,9 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from tests.parts import mariadb as mariadb_part
-from tests.parts.etcd import Etcd
-from tests.parts.mariadb import Database, Server
+from tests.support import mariadb as mariadb_part
+from tests.support.etcd import Etcd
+from tests.support.mariadb import Database, Server
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ import sys
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from settings import exit_with, load_or_exit
-from telemetry import logs, spans
+from service_kit.settings import exit_with, load_or_exit
+from service_kit.telemetry import logs, spans
 from user_svc import schema
 from user_svc.config import UserSettings
 from user_svc.database import Database, explain

@@ -9,8 +9,8 @@ from typing import Any
 
 import grpc
 
-from telemetry import spans, trace
-from telemetry.logs import AccessLog
+from service_kit.telemetry import spans, trace
+from service_kit.telemetry.logs import AccessLog
 from user_svc import metrics
 from user_svc.database import DatabaseUnavailableError
 from user_svc.passwords import OverloadedError

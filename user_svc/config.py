@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from registry import Instance
-from settings import AccessLogSettings, AdminSettings, EtcdSettings, TracingSettings
+from service_kit.registry import Instance
+from service_kit.settings import AccessLogSettings, AdminSettings, EtcdSettings, TracingSettings
 from user_svc import dsn
 
 SQLITE_FILE = "users.db"

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from telemetry import spans
+from service_kit.telemetry import spans
 from user_svc import metrics
 from user_svc.dsn import Source
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
-from telemetry.metrics import LATENCY_BUCKETS
+from service_kit.telemetry.metrics import LATENCY_BUCKETS
 
 HASH_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0)
 """Seconds; a hash of cost 14 takes about one, a call five at most."""

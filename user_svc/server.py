@@ -14,12 +14,12 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from protos.user.v1 import user_pb2, user_pb2_grpc
-from registry import EtcdConfig, Instance, Registrar
-from telemetry import metrics as telemetry_metrics
-from telemetry import spans
-from telemetry.admin import AdminServer
-from telemetry.logs import LIFECYCLE
-from user_svc import cores, metrics, service
+from service_kit.registry import EtcdConfig, Instance, Registrar
+from service_kit.telemetry import metrics as telemetry_metrics
+from service_kit.telemetry import spans
+from service_kit.telemetry.admin import AdminServer
+from service_kit.telemetry.logs import LIFECYCLE
+from user_svc import cpu_quota, metrics, service
 from user_svc.calls import STATUSES, CallInterceptor
 from user_svc.config import UserSettings, join
 from user_svc.database import Database
@@ -69,7 +69,7 @@ class Server:
         self._settings = settings
         telemetry_metrics.start()
         self._database = Database(settings.database)
-        self._hasher = Hasher(settings.bcrypt_cost, settings.hash_slots or cores.available())
+        self._hasher = Hasher(settings.bcrypt_cost, settings.hash_slots or cpu_quota.available())
         self._registrar: Registrar | None = None
         self._monitor = DatabaseMonitor(self._database, settings.database_variable, self._refresh)
         self._health = Health(service.NAME, self._lease_is_held, lambda: self._monitor.answers)

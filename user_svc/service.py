@@ -9,7 +9,7 @@ from typing import TypeVar
 import grpc
 
 from protos.user.v1 import user_pb2, user_pb2_grpc
-from telemetry import spans
+from service_kit.telemetry import spans
 from user_svc import fields, metrics
 from user_svc.database import DatabaseUnavailableError
 from user_svc.passwords import CALL_SECONDS, Hasher, Ticket

@@ -15,8 +15,8 @@ from bench.processes import JWT_SECRET, LOOPBACK, Service, etcd, until_ready
 from bench.report import Figure, at_most
 from bench.users_stub import InstantUsers, serve
 from protos.user.v1 import user_pb2
-from registry import DEFAULT_PREFIX, EtcdConfig, Instance, key
-from registry.etcd import Client
+from service_kit.registry import DEFAULT_PREFIX, EtcdConfig, Instance, key
+from service_kit.registry.etcd import Client
 
 INSTANCES = 100
 CLIENTS = 2

@@ -16,7 +16,7 @@ from promql_parser import MatchOp
 
 from tests.monitoring.promql import selectors
 from tests.monitoring.test_rules import CASES
-from tests.parts.prometheus import promtool_or_skip
+from tests.support.prometheus import promtool_or_skip
 
 OPERATIONS = CHARTS.parent / "docs" / "operations.md"
 SERVICES = ("user-svc", "gateway-svc")

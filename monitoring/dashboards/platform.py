@@ -2,7 +2,16 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
-from monitoring.dashboards.form import GATEWAYS, OBJECTIVES, USER_SERVICES, dashboard, graph, quantiles, rate, states
+from monitoring.dashboards.builders import (
+    GATEWAYS,
+    OBJECTIVES,
+    USER_SERVICES,
+    dashboard,
+    graph,
+    quantiles,
+    rate,
+    states,
+)
 from monitoring.limits import (
     AVAILABILITY,
     BAD_TOKENS,

@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
-from monitoring.dashboards.form import GATEWAYS, USER_SERVICES, dashboard, graph, quantiles, states
+from monitoring.dashboards.builders import GATEWAYS, USER_SERVICES, dashboard, graph, quantiles, states
 from monitoring.limits import JOBS, REGISTRATIONS, SNAPSHOT_AGE
 
 

@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
-from monitoring.dashboards.form import USER_SERVICES, dashboard, graph, quantiles, rate, states
+from monitoring.dashboards.builders import USER_SERVICES, dashboard, graph, quantiles, rate, states
 from monitoring.limits import POOL_IN_USE, REFUSED_HASHES, USERS
 
 

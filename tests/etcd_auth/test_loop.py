@@ -11,8 +11,8 @@ from typing import Self
 
 import pytest
 
-from tests.parts.etcd import Etcd
-from tests.parts.wait import wait_until
+from tests.support.etcd import Etcd
+from tests.support.wait import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 PREFIX = "kitex/registry-etcd"

@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.parts.process import Process
-from tests.parts.users_stub import UsersStub
-from tests.parts.wait import wait_until
+from tests.support.process import Process
+from tests.support.users_stub import UsersStub
+from tests.support.wait import wait_until
 
 SECRET = "a secret of the tests, at least 32 bytes long"
 PREVIOUS = "gateway.key"

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from tests.gateway_svc.conftest import CREDENTIALS, raw
-from tests.parts.process import Process
-from tests.parts.users_stub import UsersStub
+from tests.support.process import Process
+from tests.support.users_stub import UsersStub
 
 JSON = {"Content-Type": "application/json"}
 CANARY = "c4naryzq"

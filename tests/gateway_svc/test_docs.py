@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from tests.gateway_svc.conftest import CREDENTIALS
-from tests.parts.chromium import BINARY, Chromium
-from tests.parts.process import Process
-from tests.parts.users_stub import UsersStub
+from tests.support.chromium import BINARY, Chromium
+from tests.support.process import Process
+from tests.support.users_stub import UsersStub
 
 
 def test_it_is_locked_up(client: httpx.Client) -> None:

@@ -16,9 +16,9 @@ import pytest
 from gateway_svc import health
 from gateway_svc.health import Health
 from tests.gateway_svc.conftest import CREDENTIALS, SECRET, StartGateway, admin
-from tests.parts.process import Process
-from tests.parts.users_stub import UsersStub
-from tests.parts.wait import wait_until
+from tests.support.process import Process
+from tests.support.users_stub import UsersStub
+from tests.support.wait import wait_until
 
 GET_PING = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
 

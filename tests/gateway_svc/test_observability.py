@@ -12,9 +12,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.gateway_svc.conftest import CREDENTIALS, StartGateway, admin, raw
-from tests.parts.process import Process
-from tests.parts.users_stub import UsersStub
-from tests.parts.wait import wait_until
+from tests.support.process import Process
+from tests.support.users_stub import UsersStub
+from tests.support.wait import wait_until
 
 FORGED = '{"level":"INFO","message":"request","status":200,"forged":true}'
 

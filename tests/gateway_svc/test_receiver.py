@@ -9,10 +9,10 @@ import psutil
 import pytest
 
 from tests.gateway_svc.conftest import CREDENTIALS, SECRET, StartGateway
-from tests.parts.otlp import HungReceiver, Receiver, environment
-from tests.parts.process import Process
-from tests.parts.users_stub import UsersStub
-from tests.parts.wait import wait_until
+from tests.support.otlp import HungReceiver, Receiver, environment
+from tests.support.process import Process
+from tests.support.users_stub import UsersStub
+from tests.support.wait import wait_until
 
 PROTOCOLS = ["http/protobuf", "grpc"]
 CANNOT = "spans cannot be sent"
@@ -191,5 +191,5 @@ def test_when_off_opentelemetry_is_not_even_imported(
         assert not receiver.raw
     assert "traceparent" not in users.metadata[-1]
     assert users.metadata[-1]["x-trace-id"] == answer.headers["x-trace-id"]
-    assert "| telemetry.spans" in gateway.output.replace("|   ", "| ").replace("  ", "")
+    assert "| service_kit.telemetry.spans" in gateway.output.replace("|   ", "| ").replace("  ", "")
     assert "opentelemetry" not in gateway.output

@@ -10,8 +10,8 @@ from pathlib import Path
 import jwt
 
 from tests.gateway_svc.conftest import SECRET
-from tests.parts.process import ROOT, Process
-from tests.parts.users_stub import UsersStub
+from tests.support.process import ROOT, Process
+from tests.support.users_stub import UsersStub
 
 EXAMPLES = 50
 

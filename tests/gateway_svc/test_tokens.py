@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway_svc.tokens import Identity, InvalidTokenError, Tokens, key_id
 from tests.gateway_svc.conftest import PREVIOUS, SECRET, StartGateway, admin
-from tests.parts.process import Process
-from tests.parts.users_stub import UsersStub
+from tests.support.process import Process
+from tests.support.users_stub import UsersStub
 
 pytestmark = pytest.mark.filterwarnings("ignore::jwt.InsecureKeyLengthWarning")
 

@@ -17,12 +17,12 @@ import pytest
 from gateway_svc import users_client
 from gateway_svc.problems import Problem
 from gateway_svc.users_client import LOGIN_DEADLINE, REGISTER_DEADLINE, UsersClient, target_of
-from registry import EtcdConfig, Instance, Registrar
+from service_kit.registry import EtcdConfig, Instance, Registrar
 from tests.gateway_svc.conftest import CREDENTIALS, StartGateway, admin, wait_until_ready
-from tests.parts.etcd import Etcd
-from tests.parts.process import Process
-from tests.parts.users_stub import UsersStub
-from tests.parts.wait import wait_until
+from tests.support.etcd import Etcd
+from tests.support.process import Process
+from tests.support.users_stub import UsersStub
+from tests.support.wait import wait_until
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -299,5 +299,8 @@ def test_logins_survive_an_instance_that_is_black_holed(monkeypatch: pytest.Monk
         assert max([await login(client) for _ in range(8)]) < 3
         await client.close()
 
-    with Process("tests.parts.users_stub", cwd=tmp_path) as one, Process("tests.parts.users_stub", cwd=tmp_path) as two:
+    with (
+        Process("tests.support.users_stub", cwd=tmp_path) as one,
+        Process("tests.support.users_stub", cwd=tmp_path) as two,
+    ):
         asyncio.run(check(one, two))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.parts.prometheus import promtool_or_skip
+from tests.support.prometheus import promtool_or_skip
 
 
 @pytest.fixture(scope="session")

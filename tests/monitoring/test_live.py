@@ -19,15 +19,15 @@ import yaml
 
 from monitoring.limits import HASHING_SECONDS
 from tests.monitoring.promql import ROOT, Query, filled_in, measurements, panels, rules
-from tests.parts import mariadb, prometheus
-from tests.parts.etcd import Etcd
-from tests.parts.mariadb import Database, Server
-from tests.parts.platform import Platform, admin, sample
-from tests.parts.prometheus import Alert, Prometheus, alert_of
-from tests.parts.traffic import Traffic
-from tests.parts.wait import wait_until
+from tests.support import mariadb, prometheus
+from tests.support.etcd import Etcd
+from tests.support.mariadb import Database, Server
+from tests.support.platform import Platform, admin, sample
+from tests.support.prometheus import Alert, Prometheus, alert_of
+from tests.support.traffic import Traffic
+from tests.support.wait import wait_until
 
-pytestmark = [pytest.mark.soak, pytest.mark.alone, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.faults, pytest.mark.exclusive, pytest.mark.timeout(400)]
 
 MOST_SERIES = 200
 INTERVAL = "1s"

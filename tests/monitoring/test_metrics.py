@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.monitoring.promql import DOCS, Query, metrics, page_queries, panel_queries, rule_queries, rules, selectors
 from tests.monitoring.test_rules import CASES
-from tests.parts.etcd import Etcd
-from tests.parts.platform import Platform, admin
+from tests.support.etcd import Etcd
+from tests.support.platform import Platform, admin
 
 TARGET = {"job", "namespace", "release", "instance", "pod"}
 """Labels that Prometheus adds."""

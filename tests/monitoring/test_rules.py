@@ -11,7 +11,7 @@ import yaml
 
 from monitoring.limits import FAST_SECONDS, HASHING_SECONDS
 from monitoring.rules import FILES
-from telemetry.metrics import LATENCY_BUCKETS
+from service_kit.telemetry.metrics import LATENCY_BUCKETS
 from tests.monitoring.promql import RULES, selectors
 
 ROOT = Path(__file__).parents[2]

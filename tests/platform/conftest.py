@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.parts.etcd import Etcd
-from tests.parts.platform import Platform
+from tests.support.etcd import Etcd
+from tests.support.platform import Platform
 
 NAME, PASSWORD = "testuser123", "password123"
 

@@ -3,11 +3,11 @@
 import httpx
 import pytest
 
-from tests.parts.platform import TTL, Platform, is_ready, sample
-from tests.parts.process import Process
-from tests.parts.traffic import Send, Traffic, post
-from tests.parts.wait import wait_until
 from tests.platform.conftest import account
+from tests.support.platform import TTL, Platform, is_ready, sample
+from tests.support.process import Process
+from tests.support.traffic import Send, Traffic, post
+from tests.support.wait import wait_until
 
 
 def logins(platform: Platform) -> Traffic:

@@ -7,11 +7,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.parts import mariadb
-from tests.parts.etcd import Etcd
-from tests.parts.platform import Platform, admin, is_ready
-from tests.parts.wait import wait_until
 from tests.platform.conftest import account
+from tests.support import mariadb
+from tests.support.etcd import Etcd
+from tests.support.platform import Platform, admin, is_ready
+from tests.support.wait import wait_until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

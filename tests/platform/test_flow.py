@@ -7,10 +7,10 @@ import httpx
 import jwt
 import pytest
 
-from tests.parts.etcd import Etcd
-from tests.parts.mariadb import Database
-from tests.parts.platform import Platform
 from tests.platform.conftest import account
+from tests.support.etcd import Etcd
+from tests.support.mariadb import Database
+from tests.support.platform import Platform
 
 
 @pytest.fixture(params=["sqlite", "mariadb"])

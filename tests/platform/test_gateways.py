@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import httpx
 
-from tests.parts.etcd import Etcd
-from tests.parts.platform import Platform, is_ready
-from tests.parts.process import Process
-from tests.parts.traffic import Traffic
 from tests.platform.conftest import account
+from tests.support.etcd import Etcd
+from tests.support.platform import Platform, is_ready
+from tests.support.process import Process
+from tests.support.traffic import Traffic
 
 
 class Balancer:

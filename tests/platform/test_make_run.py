@@ -20,9 +20,9 @@ import httpx
 import psutil
 import pytest
 
-from tests.parts.etcd import free_port
-from tests.parts.process import ROOT
-from tests.parts.wait import wait_until
+from tests.support.etcd import free_port
+from tests.support.process import ROOT
+from tests.support.wait import wait_until
 
 BUILT = ["RUN=", f"RUN_PY={sys.executable}"]
 """Spares a test the installation: what runs the test has it all."""
@@ -267,8 +267,8 @@ def test_a_python_that_does_not_do_is_one_sentence(tree: Path, script: str, sent
     assert not (tree / ".venv-run").exists()
 
 
-@pytest.mark.soak
-@pytest.mark.alone
+@pytest.mark.faults
+@pytest.mark.exclusive
 @pytest.mark.timeout(600)
 def test_from_nothing(tree: Path, ports: dict[str, str], gateway: httpx.Client) -> None:
     """The installation, too, from the package index."""

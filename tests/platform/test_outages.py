@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from tests.parts.etcd import Etcd, EtcdCluster
-from tests.parts.platform import Platform
-from tests.parts.process import Process
-from tests.parts.traffic import Traffic, post
-from tests.parts.wait import wait_until
 from tests.platform.conftest import account
+from tests.support.etcd import Etcd, EtcdCluster
+from tests.support.platform import Platform
+from tests.support.process import Process
+from tests.support.traffic import Traffic, post
+from tests.support.wait import wait_until
 
 BACK_WITHIN = 5.0
 """Seconds from etcd's being able to take it to an instance's being registered again."""
@@ -122,7 +122,7 @@ def test_everyone_is_answered_when_one_of_three_members_is_lost(make_platform: C
         assert not traffic.others(409), traffic.summary
 
 
-@pytest.mark.soak
+@pytest.mark.faults
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("kind", "seconds"), [("killed", 65.0), ("wiped", 65.0), ("hung", 30.0)])
 def test_everyone_is_answered_during_a_long_outage(

@@ -7,17 +7,17 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import httpx
 import pytest
 
-from tests.parts.etcd import Etcd
-from tests.parts.platform import Platform, admin
-from tests.parts.traffic import Traffic
 from tests.platform.conftest import account
+from tests.support.etcd import Etcd
+from tests.support.platform import Platform, admin
+from tests.support.traffic import Traffic
 
 LOGINS = 150
 BUSY = '{"code":503,"msg":"服务繁忙，请稍后重试"}'.encode()
 
 
-@pytest.mark.soak
-@pytest.mark.alone  # whatever else runs makes hashes late that were begun in time
+@pytest.mark.faults
+@pytest.mark.exclusive  # whatever else runs makes hashes late that were begun in time
 def test_what_cannot_be_hashed_in_time_is_refused_at_once(etcd: Etcd, make_platform: Callable[..., Platform]) -> None:
     platform = make_platform(etcd, env={"BCRYPT_COST": "14"})
     (user,) = platform.users

@@ -11,9 +11,9 @@ from pydantic.fields import FieldInfo
 
 from gateway_svc.config import GatewaySettings
 from run.config import RunSettings
-from settings import ServiceSettings, TracingSettings
-from tests.parts.platform import Platform
-from tests.parts.process import ROOT
+from service_kit.settings import ServiceSettings, TracingSettings
+from tests.support.platform import Platform
+from tests.support.process import ROOT
 from user_svc.config import UserSettings
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 
 import httpx
 
-from tests.parts.etcd import Etcd
-from tests.parts.mariadb import PASSWORD as DATABASE_PASSWORD
-from tests.parts.mariadb import Database
-from tests.parts.platform import Platform, admin
 from tests.platform.conftest import account
+from tests.support.etcd import Etcd
+from tests.support.mariadb import PASSWORD as DATABASE_PASSWORD
+from tests.support.mariadb import Database
+from tests.support.platform import Platform, admin
 
 CANARY = "c4n4ry-pässwörd"
 PREVIOUS = "previous-s3cret"

@@ -6,10 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.parts.platform import Platform
-from tests.parts.process import Process
-from tests.parts.wait import wait_until
 from tests.platform.conftest import account
+from tests.support.platform import Platform
+from tests.support.process import Process
+from tests.support.wait import wait_until
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

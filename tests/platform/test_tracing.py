@@ -8,14 +8,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.parts.etcd import Etcd
-from tests.parts.mariadb import PASSWORD as DATABASE_PASSWORD
-from tests.parts.mariadb import Server
-from tests.parts.otlp import Receiver, Span
-from tests.parts.platform import Platform
-from tests.parts.process import Process
-from tests.parts.wait import wait_until
 from tests.platform.conftest import account
+from tests.support.etcd import Etcd
+from tests.support.mariadb import PASSWORD as DATABASE_PASSWORD
+from tests.support.mariadb import Server
+from tests.support.otlp import Receiver, Span
+from tests.support.platform import Platform
+from tests.support.process import Process
+from tests.support.wait import wait_until
 
 CALLER = "00f067aa0ba902b7"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -11,8 +11,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from protos.user.v1 import user_pb2, user_pb2_grpc
-from tests.parts.process import Process
-from tests.parts.wait import wait_until
+from tests.support.process import Process
+from tests.support.wait import wait_until
 
 PASSWORD = "password123"
 SERVICE = "user.v1.UserService"

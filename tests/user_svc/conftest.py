@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.parts.process import Process
+from tests.support.process import Process
 from tests.user_svc.client import Client, ready_client
 
 

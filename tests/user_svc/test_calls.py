@@ -11,8 +11,8 @@ import grpc
 import pytest
 
 from protos.user.v1 import user_pb2
-from telemetry import trace
-from tests.parts.wait import wait_until
+from service_kit.telemetry import trace
+from tests.support.wait import wait_until
 from tests.user_svc.client import code_of
 from user_svc.calls import CallInterceptor
 from user_svc.database import DatabaseUnavailableError

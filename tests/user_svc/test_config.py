@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from settings import InvalidSettingsError, load
-from tests.parts.process import Process
+from service_kit.settings import InvalidSettingsError, load
+from tests.support.process import Process
 from user_svc.config import UserSettings
 
 CANARY = "c4n4ry-s3cr3t"

@@ -6,11 +6,11 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.parts.etcd import free_port
-from tests.parts.mariadb import PASSWORD as DB_PASSWORD
-from tests.parts.mariadb import Database, Server, server_binary
-from tests.parts.process import Process
-from tests.parts.wait import stays, wait_until
+from tests.support.etcd import free_port
+from tests.support.mariadb import PASSWORD as DB_PASSWORD
+from tests.support.mariadb import Database, Server, server_binary
+from tests.support.process import Process
+from tests.support.wait import stays, wait_until
 from tests.user_svc.client import SERVICE, Client, code_of, ready_client
 
 BACK = 5.0

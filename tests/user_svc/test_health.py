@@ -11,7 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 
-from tests.parts.wait import wait_until
+from tests.support.wait import wait_until
 from user_svc.health import LIVENESS, READINESS, Health
 
 SERVICE = "test.Service"

@@ -9,7 +9,7 @@ from typing import Any
 import bcrypt
 import pytest
 
-from tests.parts.wait import wait_until
+from tests.support.wait import wait_until
 from user_svc.passwords import Hasher, OverloadedError, cost_of
 
 COST = 6

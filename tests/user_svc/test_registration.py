@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from grpc_health.v1 import health_pb2
 
-from tests.parts.etcd import Etcd
-from tests.parts.process import Process
-from tests.parts.wait import wait_until
+from tests.support.etcd import Etcd
+from tests.support.process import Process
+from tests.support.wait import wait_until
 from tests.user_svc.client import NOT_SERVING, SERVICE, SERVING, Client, ready_client
 
 TTL = 2

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.etcd import free_port
-from tests.parts.mariadb import Database as Scratch
-from tests.parts.process import Process
-from tests.parts.wait import stays
+from tests.support.etcd import free_port
+from tests.support.mariadb import Database as Scratch
+from tests.support.process import Process
+from tests.support.wait import stays
 from tests.user_svc.client import PASSWORD, SERVICE, Client, ready_client
 from user_svc import dsn, schema
 from user_svc.database import Database

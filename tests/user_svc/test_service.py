@@ -14,9 +14,9 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from protos.user.v1 import user_pb2
-from tests.parts.mariadb import Server
-from tests.parts.process import Process
-from tests.parts.wait import wait_until
+from tests.support.mariadb import Server
+from tests.support.process import Process
+from tests.support.wait import wait_until
 from tests.user_svc.client import PASSWORD, SERVICE, Client, code_of, ready_client
 
 CANARY = "C4n4ry-pa55word"

@@ -7,8 +7,8 @@ import grpc
 import pytest
 
 from protos.user.v1 import user_pb2
-from tests.parts.process import Process
-from tests.parts.wait import wait_until
+from tests.support.process import Process
+from tests.support.wait import wait_until
 from tests.user_svc.client import PASSWORD, code_of, ready_client
 
 

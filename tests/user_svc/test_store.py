@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import text
 
-from tests.parts.etcd import free_port
-from tests.parts.mariadb import Database as Scratch
+from tests.support.etcd import free_port
+from tests.support.mariadb import Database as Scratch
 from user_svc import dsn, schema
 from user_svc.database import Database, DatabaseUnavailableError
 from user_svc.store import NameTakenError, Store

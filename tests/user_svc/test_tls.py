@@ -13,8 +13,8 @@ from cryptography.x509.oid import NameOID
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from tests.parts.mariadb import Database as Scratch
-from tests.parts.mariadb import Server, server_binary
+from tests.support.mariadb import Database as Scratch
+from tests.support.mariadb import Server, server_binary
 from user_svc import dsn
 from user_svc.database import Database
 

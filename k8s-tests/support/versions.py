@@ -1,0 +1,61 @@
+"""Later versions of the charts and of the schema, made from today's."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from support.cluster import Manifest
+from support.release import CHARTS
+
+NEXT = "next"
+"""The tag under which the images are loaded a second time, in the place of a later version."""
+
+MIGRATION = '''"""Adds what only a later version knows."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    op.add_column("users", sa.Column("later", sa.Integer(), nullable=True))
+'''
+
+
+def later_charts(folder: Path) -> Path:
+    """Copy the charts as their next version, whose application is the next, too; return the umbrella's folder."""
+    copy = folder / "charts"
+    shutil.copytree(CHARTS, copy, symlinks=True)
+    for file in copy.glob("*/Chart.yaml"):
+        text = file.read_text()
+        assert "version: 0.1.0" in text
+        text = text.replace("appVersion: 0.1.0", f"appVersion: {NEXT}")
+        file.write_text(text.replace("version: 0.1.0", "version: 0.2.0"))
+    return copy / "video-platform"
+
+
+def migration_file() -> Manifest:
+    """Return a ConfigMap with a migration of a later version."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "migration"},
+        "data": {"0002_later.py": MIGRATION},
+    }
+
+
+def with_migration() -> dict[str, Any]:
+    """Return the values by which the user service finds that migration among its own."""
+    return {
+        "extraVolumes": [{"name": "migration", "configMap": {"name": "migration"}}],
+        "extraVolumeMounts": [
+            {
+                "name": "migration",
+                "mountPath": "/app/user_svc/migrations/versions/0002_later.py",
+                "subPath": "0002_later.py",
+                "readOnly": True,
+            }
+        ],
+    }

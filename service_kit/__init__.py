@@ -1,0 +1,1 @@
+"""What any service here stands on: registry, telemetry, settings, and the start and stop of a process."""

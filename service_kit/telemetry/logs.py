@@ -1,0 +1,148 @@
+"""Log lines: one JSON object a line, or plain text on a terminal.
+
+Whatever a client sends stays inside the line it is logged in: JSON is written in ASCII, and text has its control
+characters escaped, so that neither a line break nor a terminal's escape sequence gets through.
+"""
+
+import logging
+import socket
+import sys
+import threading
+import zlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Literal
+
+from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.json import JsonFormatter
+
+from service_kit.telemetry import spans, trace
+
+LIFECYCLE = "lifecycle"
+"""The logger of a process's few lines about itself, such as the ports it listens on: tools read them, so that no level
+hides them."""
+
+_NOT_FIELDS = frozenset(RESERVED_ATTRS) | {"color_message", "taskName"}
+"""Attributes of a record that are no fields of their own: the logging module's, and uvicorn's coloured message."""
+
+
+def configure(
+    service: str, *, level: str = "INFO", style: Literal["auto", "json", "text"] = "auto", instance: str = ""
+) -> None:
+    """Send every log record, warning and uncaught exception of this process to standard error.
+
+    Args:
+        service: the name that each line carries.
+        level: the lowest level that is written.
+        style: `auto` is text on a terminal and JSON elsewhere.
+        instance: which of the service's processes this is, such as its address; the host's name when not given.
+    """
+    text = style == "text" or (style == "auto" and sys.stderr.isatty())
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(TextFormatter(service) if text else JSONFormatter(service, instance or socket.gethostname()))
+    handler.addFilter(_add_trace)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    logging.getLogger(LIFECYCLE).setLevel(logging.INFO)
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_in_thread
+
+
+class AccessLog:
+    """The lines of requests or calls, or of a share of them, the same share in every service."""
+
+    def __init__(self, name: str, share: float = 1.0) -> None:
+        """`name` is the logger's; `share` is between 0, none, and 1, all."""
+        self._logger = logging.getLogger(name)
+        self._bound = round(share * 2**32)
+
+    def log(self, message: str, fields: Mapping[str, object], level: int = logging.INFO) -> None:
+        """Write a line. Those of a level above INFO are always written."""
+        # By the trace id, so that of a request that is logged each service's line is there.
+        if level > logging.INFO or zlib.crc32(trace.current.get().encode()) < self._bound:
+            self._logger.log(level, message, extra=fields)
+
+
+class JSONFormatter(JsonFormatter):
+    """One JSON object a line: time, level, logger, message, service, instance, trace_id, then the record's extras.
+
+    `span_id` is there inside a span only, `exception` (the traceback) and `stack` when the record has one.
+    """
+
+    def __init__(self, service: str, instance: str) -> None:
+        super().__init__(
+            ["asctime", "levelname", "name", "message"],
+            rename_fields={
+                "asctime": "time",
+                "levelname": "level",
+                "name": "logger",
+                "exc_info": "exception",
+                "stack_info": "stack",
+            },
+            static_fields={"service": service, "instance": instance},
+            reserved_attrs=sorted(_NOT_FIELDS),
+            json_ensure_ascii=True,
+        )
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+        """Return the record's time as RFC 3339 UTC with milliseconds."""
+        return _utc(record).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class TextFormatter(logging.Formatter):
+    """Plain text for a person: time (UTC), level, service, message, then the record's extras as `name=value`.
+
+    A traceback follows on lines of its own, each indented.
+    """
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as text, its control characters escaped."""
+        parts = [f"{_utc(record):%H:%M:%S} {record.levelname:<7} {self._service}", record.getMessage()]
+        parts += [f"{name}={value}" for name, value in vars(record).items() if name not in _NOT_FIELDS and value != ""]
+        lines = [_visible(" ".join(parts))]
+        if record.exc_info:
+            lines += ["    " + _visible(line) for line in self.formatException(record.exc_info).split("\n")]
+        if record.stack_info:
+            lines += ["    " + _visible(line) for line in record.stack_info.split("\n")]
+        return "\n".join(lines)
+
+
+def _utc(record: logging.LogRecord) -> datetime:
+    return datetime.fromtimestamp(record.created, UTC)
+
+
+def _visible(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _add_trace(record: logging.LogRecord) -> bool:
+    if not hasattr(record, "trace_id"):
+        record.trace_id = trace.current.get()
+    if not hasattr(record, "span_id") and (span := spans.current.get().id):
+        record.span_id = span
+    return True
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, where)
+    else:
+        logging.getLogger("uncaught").critical("uncaught exception", exc_info=(kind, error, where))
+
+
+def _log_uncaught_in_thread(uncaught: threading.ExceptHookArgs) -> None:
+    if uncaught.exc_value is not None:
+        logging.getLogger("uncaught").critical(
+            "uncaught exception in a thread",
+            exc_info=(uncaught.exc_type, uncaught.exc_value, uncaught.exc_traceback),
+            extra={"thread_name": uncaught.thread.name if uncaught.thread else ""},
+        )
