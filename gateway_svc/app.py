@@ -1,51 +1,74 @@
-"""The ASGI application: openapi/openapi.yaml with its handlers, behind the layers of this package."""
+"""The ASGI application: openapi/openapi.yaml and its handlers in Connexion, served by one middleware."""
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from connexion.apps.asynchronous import AsyncApp
 from connexion.resolver import Resolver
-from starlette.types import ASGIApp, Message
 
-from gateway_svc import fastpath
-from gateway_svc.docs import Docs
-from gateway_svc.edge import Edge
+from gateway_svc import problems
+from gateway_svc.authentication import Authentication
 from gateway_svc.handlers import Handlers
 from gateway_svc.health import Health
+from gateway_svc.middleware import Authenticate, ContractMiddleware
+from gateway_svc.observation import Observer
+from gateway_svc.tokens import Tokens
+from gateway_svc.users_client import UsersBusyError, UsersClient, UsersFailedError, UsersUnavailableError
 
 CONTRACT = Path(__file__).resolve().parent.parent / "openapi" / "openapi.yaml"
 
+ERRORS = {
+    UsersUnavailableError: lambda _: problems.unavailable(),
+    UsersBusyError: lambda error: problems.busy(error.retry_after),
+    UsersFailedError: lambda _: problems.internal_error(),
+}
+"""What clients are told of errors that handlers let pass."""
 
-async def build(handlers: Handlers, health: Health, *, body_timeout: float, access_log_sample: float) -> fastpath.App:
-    """Return the application, loaded; it depends on no server.
+
+def build(
+    users: UsersClient, tokens: Tokens, health: Health, *, body_timeout: float, access_log_sample: float
+) -> AsyncApp:
+    """Return the gateway's application; it depends on no server.
 
     Raises:
-        ValueError: when the contract asks for what the application cannot do.
+        ValueError: when the contract asks for what the gateway does not do.
     """
-    app = fastpath.App(
-        "gateway_svc",
-        middlewares=[
-            partial(Edge, health=health, access_log_sample=access_log_sample),
-            Docs,
-            fastpath.Routing,
-            fastpath.Security,
-            fastpath.Validation,
-        ],
-        resolver=Resolver(partial(getattr, handlers)),
-        security_map={"bearer": partial(fastpath.BearerHandler, handlers.authenticate)},
+    return serve(
+        CONTRACT,
+        Handlers(users, tokens),
+        authenticate=Authentication(tokens).identify,
+        health=health,
+        body_timeout=body_timeout,
+        access_log_sample=access_log_sample,
     )
-    app.add_api(CONTRACT, body_timeout=body_timeout)
-    await _load(app)
+
+
+def serve(
+    contract: Path | dict[str, Any],
+    handlers: object,
+    *,
+    authenticate: Authenticate,
+    health: Health,
+    body_timeout: float,
+    access_log_sample: float,
+) -> AsyncApp:
+    """Return an application that serves `contract` by the methods of `handlers`, named as its operationIds.
+
+    Raises:
+        ValueError: when the contract asks for what the gateway does not do.
+        ResolverError: when an operation has no handler.
+    """
+    middleware = ContractMiddleware(
+        authenticate=authenticate,
+        errors=ERRORS,
+        observer=Observer(access_log_sample),
+        is_draining=lambda: health.draining,
+        body_timeout=body_timeout,
+    )
+    app = AsyncApp("gateway_svc", middlewares=[middleware.around], resolver=Resolver(partial(getattr, handlers)))
+    app.add_api(contract)
+    # Connexion does this at the first event that it gets, where an error has no caller.
+    for api in app.middleware.apis:
+        middleware.add_api(api.specification, **api.kwargs)
     return app
-
-
-async def _load(app: ASGIApp) -> None:
-    """Have Connexion build its layers now, which it does at the first event it gets, and not for the first client."""
-    events = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
-
-    async def receive() -> Message:
-        return next(events)
-
-    async def send(_: Message) -> None:
-        pass
-
-    await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)

@@ -1,15 +1,11 @@
 """/docs and /openapi.json: the contract for people and for tools, served from memory with nothing from elsewhere."""
 
-from typing import Any
-
 import orjson
-from connexion.middleware.abstract import SpecMiddleware
 from connexion.spec import Specification
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 from swagger_ui_bundle import swagger_ui_path
 
 from gateway_svc import problems
-from gateway_svc.fastpath import ROUTE
 
 _INDEX = """<!DOCTYPE html>
 <html lang="en">
@@ -47,35 +43,45 @@ _HEADERS = [
     ),
     (b"referrer-policy", b"no-referrer"),
 ]
+Document = tuple[int, bytes | None, bytes, problems.Headers]
+"""Status, content type, body and further headers."""
+
+_REDIRECT: Document = (308, None, b"", [(b"location", b"../docs"), (b"content-length", b"0")])
 
 
-class Docs(SpecMiddleware):
-    """Serves its own paths and passes all others on."""
+class Documents:
+    """The documents of a contract, each at a path of its own."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._files = {
-            f"/docs/{name}": (_TYPES[name.rpartition(".")[2]], (swagger_ui_path / name).read_bytes())
-            for name in ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
-        }
-        self._files["/docs/start.js"] = (_TYPES["js"], _START.encode())
+    def __init__(self) -> None:
+        self._found: dict[str, Document] = {"/docs/": _REDIRECT}
+        for name in ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"):
+            self._add(f"/docs/{name}", _TYPES[name.rpartition(".")[2]], (swagger_ui_path / name).read_bytes())
+        self._add("/docs/start.js", _TYPES["js"], _START.encode())
 
-    def add_api(self, specification: Specification, *_: Any, **__: Any) -> None:
+    def add(self, specification: Specification) -> None:
         """Serve `specification`."""
         title = specification["info"]["title"]
-        self._files["/docs"] = (b"text/html; charset=utf-8", _INDEX.format(title=title).encode())
-        self._files["/openapi.json"] = (b"application/json", orjson.dumps(specification.raw))
+        self._add("/docs", b"text/html; charset=utf-8", _INDEX.format(title=title).encode())
+        # Relative to the document: behind a proxy that strips a prefix, /openapi.json does not know where it is.
+        servers = [{"url": f".{specification.base_path}/"}]
+        self._add("/openapi.json", b"application/json", orjson.dumps({**specification.raw, "servers": servers}))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer for a document, or pass the request on."""
-        document = self._files.get(scope.get("path", ""))
-        if document is None:
-            await self._app(scope, receive, send)
-            return
-        scope["extensions"][ROUTE] = "/openapi.json" if scope["path"] == "/openapi.json" else "/docs"
-        if scope["method"] not in ("GET", "HEAD"):
+    def route(self, path: str) -> str | None:
+        """Return the route that is recorded for a request of `path`, None when there is no document."""
+        if path not in self._found:
+            return None
+        return "/openapi.json" if path == "/openapi.json" else "/docs"
+
+    def find(self, scope: Scope) -> Document | None:
+        """Return the document that is asked for, None when there is none.
+
+        Raises:
+            Problem: 405.
+        """
+        document = self._found.get(scope["path"])
+        if document is not None and scope["method"] not in ("GET", "HEAD"):
             raise problems.method_not_allowed("GET, HEAD")
-        content_type, body = document
-        headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *_HEADERS]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        return document
+
+    def _add(self, path: str, content_type: bytes, body: bytes) -> None:
+        self._found[path] = (200, content_type, body, _HEADERS)

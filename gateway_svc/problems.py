@@ -11,17 +11,21 @@ from werkzeug.http import parse_accept_header
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-JSON = "application/json"
-PROBLEM_JSON = "application/problem+json"
+JSON = b"application/json"
+PROBLEM_JSON = b"application/problem+json"
+MAX_ACCEPT = 1024
+"""Bytes of an Accept header; a longer one is ignored, as it would be parsed on the event loop."""
 
 _TITLES = {413: "Content Too Large"}  # RFC 9110's words, which Python has from 3.13 on
 
 
 class FieldError(NamedTuple):
-    """What breaks the contract: a JSON Pointer (RFC 6901) into the body, the field's name and the reason."""
+    """What breaks the contract."""
 
-    pointer: str
+    pointer: str | None
+    """A JSON Pointer (RFC 6901) into the body, None for what is not part of it."""
     field: str
+    """The name of the field or parameter."""
     reason: str
 
 
@@ -50,7 +54,7 @@ class Problem(Exception):  # noqa: N818  # RFC 9457's word
     def render(self, accept: bytes, instance: str) -> tuple[bytes, bytes]:
         """Return the content type and the body that suit the Accept header `accept`."""
         if not _prefers_problem_json(accept):
-            return JSON.encode(), orjson.dumps({"code": self.status, "msg": self.msg, **self.extra})
+            return JSON, orjson.dumps({"code": self.status, "msg": self.msg, **self.extra})
         problem: dict[str, object] = {
             "type": "about:blank",
             "title": _TITLES.get(self.status) or HTTPStatus(self.status).phrase,
@@ -59,8 +63,13 @@ class Problem(Exception):  # noqa: N818  # RFC 9457's word
             "instance": instance,
         }
         if self.errors:
-            problem["errors"] = [{"pointer": error.pointer, "detail": error.reason} for error in self.errors]
-        return PROBLEM_JSON.encode(), orjson.dumps(problem)
+            problem["errors"] = [
+                {"parameter": error.field, "detail": error.reason}
+                if error.pointer is None
+                else {"pointer": error.pointer, "detail": error.reason}
+                for error in self.errors
+            ]
+        return PROBLEM_JSON, orjson.dumps(problem)
 
 
 class ClientGoneError(Exception):
@@ -68,14 +77,14 @@ class ClientGoneError(Exception):
 
 
 def _prefers_problem_json(accept: bytes) -> bool:
-    if b"problem+json" not in accept:
+    if b"problem+json" not in accept or len(accept) > MAX_ACCEPT:
         return False
     offered = parse_accept_header(accept.decode("latin-1"), MIMEAccept)
-    return offered.best_match([PROBLEM_JSON, JSON]) == PROBLEM_JSON
+    return offered.best_match([PROBLEM_JSON.decode(), JSON.decode()]) == PROBLEM_JSON.decode()
 
 
 def bad_request(*errors: FieldError) -> Problem:
-    """A body that breaks the contract; the first error is the one in the message."""
+    """A request that breaks the contract; the first error is the one in the message."""
     return Problem(400, f"参数错误: {errors[0].field}: {errors[0].reason}", errors=errors)
 
 

@@ -17,7 +17,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway_svc import app, metrics
 from gateway_svc.config import GatewaySettings
-from gateway_svc.handlers import Handlers
 from gateway_svc.health import Health
 from gateway_svc.tokens import Tokens
 from gateway_svc.users_client import UsersClient, target_of
@@ -68,7 +67,7 @@ class Server:
         stop, at_once = _stop_signals()
         beat = asyncio.create_task(self._health.beat())
         self._admin.start()
-        http = await self._http()
+        http = self._http()
         serving = asyncio.create_task(http.serve(sockets=[self._listener]))
         resolver = self._find_users()
         await http.listening(serving)
@@ -96,11 +95,12 @@ class Server:
         beat.cancel()
         logger.info("stopped")
 
-    async def _http(self) -> "_Http":
+    def _http(self) -> "_Http":
         settings = self._settings
         tokens = Tokens(settings.jwt_secret.get_secret_value(), settings.previous_secrets, issuer=settings.jwt_issuer)
-        application = await app.build(
-            Handlers(self._users, tokens),
+        application = app.build(
+            self._users,
+            tokens,
             self._health,
             body_timeout=settings.body_timeout,
             access_log_sample=settings.access_log_sample,

@@ -9,10 +9,7 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
-from starlette.types import Receive
 
-from gateway_svc import problems
-from gateway_svc.problems import ClientGoneError, Problem
 from protos.user.v1 import user_pb2, user_pb2_grpc
 from service_kit.telemetry import spans
 
@@ -67,6 +64,23 @@ _OPTIONS: list[tuple[str, str | int]] = [
 R = TypeVar("R")
 
 
+class UsersUnavailableError(Exception):
+    """No instance can be reached, none answered in time, or its database cannot be used."""
+
+
+class UsersBusyError(Exception):
+    """The instance has more passwords to hash than it can within the call's deadline."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(retry_after)
+        self.retry_after = retry_after
+        """Whole seconds after which the call would be taken."""
+
+
+class UsersFailedError(Exception):
+    """The user service failed in a way that it does not foresee."""
+
+
 class UsersClient:
     """Calls the user service. All methods belong to the event loop."""
 
@@ -92,29 +106,27 @@ class UsersClient:
             self._take(channel)
         self._swap = asyncio.create_task(self._swap_to(channel, on_use))
 
-    async def register(self, username: str, password: str, receive: Receive) -> user_pb2.RegisterResponse:
+    async def register(self, username: str, password: str) -> user_pb2.RegisterResponse:
         """Create a user. Sent once.
 
         Raises:
-            Problem: 503 or 500.
-            ClientGoneError: when `receive` tells that the client hung up; the call is cancelled.
+            UsersUnavailableError, UsersBusyError, UsersFailedError: when the user service does not answer.
         """
         request = user_pb2.RegisterRequest(username=username, password=password)
         with _span("Register") as span:
             call = self._usable().Register(request, timeout=REGISTER_DEADLINE, metadata=spans.outgoing())
-            return await _answer(call, receive, span)
+            return await _answer(call, span)
 
-    async def login(self, username: str, password: str, receive: Receive) -> user_pb2.LoginResponse:
+    async def login(self, username: str, password: str) -> user_pb2.LoginResponse:
         """Check a password. Tried again on other instances when one is unavailable.
 
         Raises:
-            Problem: 503 or 500.
-            ClientGoneError: when `receive` tells that the client hung up; the call is cancelled.
+            UsersUnavailableError, UsersBusyError, UsersFailedError: when the user service does not answer.
         """
         request = user_pb2.LoginRequest(username=username, password=password)
         with _span("Login") as span:
             call = self._usable().Login(request, timeout=LOGIN_DEADLINE, metadata=spans.outgoing())
-            return await _answer(call, receive, span)
+            return await _answer(call, span)
 
     async def close(self, grace: float = 0.0) -> None:
         """Let calls in flight finish for `grace` seconds and close the channels."""
@@ -127,7 +139,7 @@ class UsersClient:
 
     def _usable(self) -> "user_pb2_grpc.UserServiceAsyncStub":
         if self._stub is None:
-            raise problems.unavailable()
+            raise UsersUnavailableError
         return self._stub
 
     def _take(self, channel: grpc.aio.Channel) -> None:
@@ -181,43 +193,30 @@ def _span(method: str) -> AbstractContextManager[spans.Span]:
     return spans.within(name, spans.Kind.CLIENT, {"rpc.system.name": "grpc", "rpc.method": name})
 
 
-async def _answer(call: grpc.aio.UnaryUnaryCall[Any, R], receive: Receive, span: spans.Span) -> R:
-    watch = asyncio.create_task(_cancel_on_hang_up(receive, call))
+async def _answer(call: grpc.aio.UnaryUnaryCall[Any, R], span: spans.Span) -> R:
     try:
         answer = await call
     except grpc.aio.AioRpcError as error:
         span.set({spans.RPC_STATUS: error.code().name})
         span.fail(error.code().name)
-        raise _problem_of(error) from None
-    except asyncio.CancelledError:
-        if watch.done() and not watch.cancelled():
-            raise ClientGoneError from None
-        raise
-    else:
-        span.set({spans.RPC_STATUS: grpc.StatusCode.OK.name})
-        return answer
-    finally:
-        watch.cancel()
+        raise _error_of(error) from None
+    span.set({spans.RPC_STATUS: grpc.StatusCode.OK.name})
+    return answer
 
 
-async def _cancel_on_hang_up(receive: Receive, call: grpc.aio.Call) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    call.cancel()
-
-
-def _problem_of(error: grpc.aio.AioRpcError) -> Problem:
+def _error_of(error: grpc.aio.AioRpcError) -> Exception:
     code = error.code()
+    ours: Exception
     match code:
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
-            problem = problems.unavailable()
+            ours = UsersUnavailableError()
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            problem = problems.busy(_retry_after(error))
+            ours = UsersBusyError(_retry_after(error))
         case _:
-            problem = problems.internal_error()
-    level = logging.ERROR if problem.status == 500 else logging.WARNING
+            ours = UsersFailedError()
+    level = logging.ERROR if isinstance(ours, UsersFailedError) else logging.WARNING
     logger.log(level, "the user service did not answer", extra={"code": code.name})
-    return problem
+    return ours
 
 
 def _retry_after(error: grpc.aio.AioRpcError) -> int:

@@ -1,0 +1,10 @@
+"""An OpenAPI 3.0 contract, compiled when the process starts into what requests are served from.
+
+Connexion reads the contract: its specification, resolver and operations. What it would work out again for each request
+is worked out here once. A contract that asks for more than this package does is refused, never half obeyed.
+"""
+
+from gateway_svc.contract.operation import Operation, compile_operations
+from gateway_svc.contract.routes import Match, Route, Routes
+
+__all__ = ["Match", "Operation", "Route", "Routes", "compile_operations"]

@@ -1,0 +1,186 @@
+"""The way of a request: find its operation, authenticate, validate, handle, answer."""
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+from connexion.middleware.abstract import SpecMiddleware
+from connexion.spec import Specification
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway_svc import metrics, problems
+from gateway_svc.contract import Match, Operation, Routes, compile_operations
+from gateway_svc.contract.parameters import fields_of
+from gateway_svc.docs import Documents
+from gateway_svc.observation import CLIENT_CLOSED_REQUEST, Observer
+from gateway_svc.problems import JSON, ClientGoneError, Headers, Problem
+
+Authenticate = Callable[[Sequence[tuple[bytes, bytes]]], object]
+"""From the headers of a request to the `identity` that handlers take; raises Problem."""
+
+_CLOSE = (b"connection", b"close")
+_HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
+
+logger = logging.getLogger(__name__)
+
+
+class Answer(NamedTuple):
+    """What is sent for a request."""
+
+    status: int
+    content_type: bytes | None
+    body: bytes
+    headers: Headers = ()
+
+
+class ContractMiddleware(SpecMiddleware):
+    """Serves the operations of each contract that is added, and answers all else itself."""
+
+    def __init__(
+        self,
+        *,
+        authenticate: Authenticate,
+        errors: Mapping[type[Exception], Callable[[Any], Problem]],
+        observer: Observer,
+        is_draining: Callable[[], bool],
+        body_timeout: float,
+    ) -> None:
+        """Prepare to serve.
+
+        Args:
+            authenticate: called for operations that the contract secures.
+            errors: the answers for exceptions of handlers.
+            observer: records each request.
+            is_draining: whether clients should open no further requests on their connections.
+            body_timeout: seconds that the body of a request may take to arrive.
+        """
+        self._authenticate = authenticate
+        self._errors = errors
+        self._observer = observer
+        self._is_draining = is_draining
+        self._body_timeout = body_timeout
+        self._routes = Routes()
+        self._documents = Documents()
+        self._specifications: list[Specification] = []
+        self._next: ASGIApp
+
+    def around(self, app: ASGIApp) -> "ContractMiddleware":
+        """Stand before `app`, as a middleware of Connexion; it gets what is not HTTP."""
+        self._next = app
+        return self
+
+    def add_api(self, specification: Specification, **options: Any) -> None:
+        """Compile the operations of `specification`; again does nothing.
+
+        Raises:
+            ValueError: when the contract asks for what the gateway does not do.
+            ResolverError: when an operation has no handler.
+        """
+        if any(each is specification for each in self._specifications):
+            return
+        self._specifications.append(specification)
+        operations = list(compile_operations(specification, options["resolver"], body_timeout=self._body_timeout))
+        self._routes.add(operations)
+        self._documents.add(specification)
+        for operation in operations:
+            metrics.requests.declare(operation.method, operation.route)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request to its end, whatever happens in a handler."""
+        if scope["type"] != "http":
+            await self._next(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        match = self._routes.find(scope)
+        operation = match.route.operations.get(scope["method"]) if match else None
+        route = match.route.template if match else self._documents.route(scope["path"])
+        observed = self._observer.begin(scope, headers, route, operation)
+        status = CLIENT_CLOSED_REQUEST
+        try:
+            try:
+                if match is not None and operation is not None:
+                    answer = await self._serve(operation, match, scope, headers, receive)
+                else:
+                    answer = self._answer_without_operation(match, scope)
+            except ClientGoneError:
+                return
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the last layer: must always answer
+                problem = self._problem_of(error)
+                content_type, body = problem.render(headers.get(b"accept", b""), f"{route or ''}#{observed.trace_id}")
+                answer = Answer(problem.status, content_type, body, problem.headers)
+            status = answer.status
+            await self._send(answer, observed.trace_id, send)
+        finally:
+            observed.end(status)
+
+    async def _serve(
+        self, operation: Operation, match: Match, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
+    ) -> Answer:
+        arguments: dict[str, object] = {}
+        if operation.secured:
+            arguments["identity"] = self._authenticate(scope["headers"])
+        if operation.parameters:
+            arguments |= _values_of(operation, match, scope)
+        if operation.body is not None:
+            arguments["body"] = await operation.body.read(headers, receive)
+        result = await operation.handler(**{name: arguments[name] for name in operation.arguments})
+        if isinstance(result, tuple):
+            body, status, own = result
+            sent = [(name.lower().encode(), value.encode("latin-1")) for name, value in own.items()]
+            return Answer(status, JSON, orjson.dumps(body), sent)
+        return Answer(200, JSON, orjson.dumps(result))
+
+    def _answer_without_operation(self, match: Match | None, scope: Scope) -> Answer:
+        if match is None:
+            document = self._documents.find(scope)
+            if document is None:
+                raise problems.not_found()
+            return Answer(*document)
+        if scope["method"] != "OPTIONS":
+            raise problems.method_not_allowed(match.route.allow)
+        return Answer(204, None, b"", [(b"allow", match.route.allow.encode())])
+
+    def _problem_of(self, error: BaseException) -> Problem:
+        if isinstance(error, Problem):
+            return error
+        if isinstance(error, asyncio.CancelledError):  # the process stops, and the time for requests in flight is over
+            return problems.unavailable()
+        for kind, problem in self._errors.items():
+            if isinstance(error, kind):
+                return problem(error)
+        # Its message is left out: it may quote what a client sent.
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        logger.error("a request failed", extra={"error": type(error).__qualname__, "frames": frames})
+        return problems.internal_error()
+
+    async def _send(self, answer: Answer, trace_id: str, send: Send) -> None:
+        status, content_type, body, own = answer
+        headers = [(b"content-length", b"%d" % len(body))] if content_type else []
+        if content_type:
+            headers.insert(0, (b"content-type", content_type))
+        headers += own
+        headers.append((b"x-trace-id", trace_id.encode()))
+        headers += _HEADERS
+        if self._is_draining():
+            headers.append(_CLOSE)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+def _values_of(operation: Operation, match: Match, scope: Scope) -> dict[str, object]:
+    query = fields_of(scope["query_string"])
+    values = {}
+    for parameter in operation.parameters:
+        match parameter.place:
+            case "path":
+                fields = [match.values[parameter.name]]
+            case "query":
+                fields = query.get(parameter.name, [])
+            case _:
+                name = parameter.name.lower().encode()
+                fields = [value for each, value in scope["headers"] if each == name]
+        values[parameter.argument] = parameter.value_of(fields)
+    return values
