@@ -281,3 +281,10 @@ def test_success_is_never_a_problem(client: httpx.Client) -> None:
 )
 def test_what_is_not_http_gets_the_servers_own_400(gateway: Process, request_: bytes) -> None:
     assert raw(gateway, request_).startswith(b"HTTP/1.1 400 ")
+
+
+def test_long_accept_header_is_ignored(client: httpx.Client) -> None:
+    accept = "application/problem+json"
+    assert client.get("/nowhere", headers={"Accept": accept}).headers["content-type"] == accept
+    padded = ",".join([accept, *["text/plain;q=0.1"] * 70])
+    assert client.get("/nowhere", headers={"Accept": padded}).headers["content-type"] == "application/json"

@@ -30,6 +30,13 @@ def test_it_is_locked_up(client: httpx.Client) -> None:
     assert client.get("/docs/index.html").status_code == 404
 
 
+def test_docs_with_a_slash_redirects(client: httpx.Client) -> None:
+    answer = client.get("/docs/")
+    assert (answer.status_code, answer.headers["location"]) == (308, "../docs")
+    assert client.get("/docs/", follow_redirects=True).url.path == "/docs"
+    assert client.post("/docs/").status_code == 405
+
+
 @pytest.mark.skipif(BINARY is None, reason="chromium is not on the PATH")
 def test_a_person_reads_and_tries_it(client: httpx.Client, gateway: Process, users: UsersStub, tmp_path: Path) -> None:
     client.post("/api/register", json=CREDENTIALS)
