@@ -4,15 +4,14 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from service_kit.settings import LogSettings, hosts_and_ports
+from service_kit.settings import LogSettings, RegistrySettings, hosts_and_ports
 
 
-class AuthSettings(LogSettings):
+class AuthSettings(LogSettings, RegistrySettings):
     """Which users etcd shall have, and under which prefix they may work."""
 
     etcd_address: str
     """`host:port` of the one member that is looked after."""
-    registry_prefix: str = Field(default="kitex/registry-etcd", pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$")
 
     root_password: SecretStr = Field(min_length=1)
     registrar_username: str = Field(default="registrar", pattern=r"^[A-Za-z0-9._-]+$")

@@ -1,12 +1,9 @@
 """The HTTP gateway, driven by openapi/openapi.yaml, in front of the user service."""
 
-import os
 import warnings
 
 import jwt
 
-# Before gRPC is imported: its core would write a line, which is not JSON, for each connection that fails in TLS.
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 # Connexion imports Starlette's test client, which wants a successor of httpx that nothing here uses.
 warnings.filterwarnings("ignore", message=r"Using `httpx` with `starlette\.testclient` is deprecated")
 # Previous secrets may be short; the one that signs is checked when the settings are loaded.

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
-from service_kit.settings import AccessLogSettings, AdminSettings, EtcdSettings, TracingSettings
+from service_kit.settings import EtcdSettings, Port, ServerSettings
 
 MIN_SECRET_BYTES = 32
 """A key of at least the size of the hash's output (RFC 7518, section 3.2)."""
@@ -16,11 +16,10 @@ def _is_long_enough(secret: SecretStr) -> SecretStr:
     return secret
 
 
-class GatewaySettings(AccessLogSettings, AdminSettings, EtcdSettings, TracingSettings):
+class GatewaySettings(ServerSettings, EtcdSettings):
     """The environment variables of the gateway, each the field's name in capitals; durations are in seconds."""
 
-    listen_host: str = "0.0.0.0"
-    listen_port: int = Field(default=8080, ge=0, le=65535)
+    listen_port: Port = 8080
     jwt_secret: Annotated[SecretStr, AfterValidator(_is_long_enough)]
     jwt_previous_secrets: SecretStr = SecretStr("")
     """Comma separated; they verify tokens and sign none, and may be short."""
@@ -29,10 +28,6 @@ class GatewaySettings(AccessLogSettings, AdminSettings, EtcdSettings, TracingSet
     """Any gRPC target, such as `dns:///user-svc:8888`; the registry is not asked then."""
     body_timeout: float = Field(default=10.0, gt=0, le=600)
     """How long a request's body may take to arrive."""
-    drain_delay: float = Field(default=2.0, ge=0, le=600)
-    """How long to go on answering after SIGTERM, not ready, so that balancers turn away first."""
-    grace: float = Field(default=20.0, ge=0, le=600)
-    """How long requests in flight may take to finish after that."""
 
     @field_validator("user_service_target")
     @classmethod

@@ -5,14 +5,12 @@ import contextlib
 import gc
 import logging
 import math
-import os
-import signal
-import socket
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import uvicorn
+import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway_svc import app, metrics
@@ -20,9 +18,9 @@ from gateway_svc.config import GatewaySettings
 from gateway_svc.health import Health
 from gateway_svc.tokens import Tokens
 from gateway_svc.users_client import UsersClient, target_of
-from service_kit.registry import EtcdConfig, Resolver, Snapshot
-from service_kit.telemetry import spans
-from service_kit.telemetry.admin import AdminServer
+from service_kit import ports
+from service_kit.process import stop_events
+from service_kit.registry import Resolver, Snapshot
 from service_kit.telemetry.logs import LIFECYCLE
 
 KEEP_ALIVE = 75
@@ -38,43 +36,38 @@ MAX_HEAD = 64 * 1024
 logger = logging.getLogger(LIFECYCLE)
 
 
-class PortTakenError(Exception):
-    """A port that cannot be listened on; the sentence names the variable."""
-
-
 class Server:
-    """The gateway on its ports."""
+    """The gateway on its port."""
 
     def __init__(self, settings: GatewaySettings) -> None:
-        """Take the ports; nothing is answered yet.
+        """Take the port; nothing is answered yet.
 
         Raises:
-            PortTakenError: when one cannot be had.
+            PortTakenError: when it cannot be had.
         """
         self._settings = settings
         self._health = Health()
         self._users = UsersClient()
-        host, port = settings.listen_host, settings.listen_port
-        with _taking("LISTEN_PORT", host, port):
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._listener = socket.create_server((host, port), family=family, backlog=2048)
-        host, port = settings.admin_host, settings.admin_port
-        with _taking("ADMIN_PORT", host, port):
-            self._admin = AdminServer(host, port, livez=self._health.livez, readyz=self._health.readyz)
+        self._listener = ports.listen("LISTEN_PORT", settings.listen_host, settings.listen_port)
+        self.port: int = self._listener.getsockname()[1]
+        self.livez = self._health.livez
+        self.readyz = self._health.readyz
 
-    async def run(self) -> None:
+    def run(self, listening: Callable[[], None]) -> None:
         """Serve until the first SIGTERM or SIGINT, then drain; a second one cuts that short."""
-        stop, at_once = _stop_signals()
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._run(listening))
+
+    async def _run(self, listening: Callable[[], None]) -> None:
+        stop, at_once = stop_events()
         beat = asyncio.create_task(self._health.beat())
-        self._admin.start()
         http = self._http()
         serving = asyncio.create_task(http.serve(sockets=[self._listener]))
         resolver = self._find_users()
         await http.listening(serving)
         gc.collect()
         gc.freeze()  # what was loaded stays for good, and need not be looked through again and again
-        ports = {"port": self._listener.getsockname()[1], "admin_port": self._admin.port}
-        logger.info("listening", extra=ports)
+        listening()
 
         await stop.wait()
         self._health.draining = True
@@ -90,10 +83,7 @@ class Server:
         if resolver is not None:
             await asyncio.to_thread(resolver.stop)
         await self._users.close()
-        await asyncio.to_thread(spans.stop)
-        await asyncio.to_thread(self._admin.stop)
         beat.cancel()
-        logger.info("stopped")
 
     def _http(self) -> "_Http":
         settings = self._settings
@@ -127,17 +117,14 @@ class Server:
             return None
 
         service, loop = settings.registry_service, asyncio.get_running_loop()
-        password = settings.etcd_password
+        if settings.etcd is None:  # which the settings do not accept without a target
+            return None
 
         def changed(snapshot: Snapshot) -> None:
             loop.call_soon_threadsafe(self._use, snapshot)
 
         resolver = Resolver(
-            EtcdConfig(
-                endpoints=settings.etcd_endpoints,
-                username=settings.etcd_username,
-                password=password.get_secret_value() if password else None,
-            ),
+            settings.etcd,
             service,
             prefix=settings.registry_prefix,
             on_change=changed,
@@ -201,25 +188,8 @@ class _Http(uvicorn.Server):
         self.config.timeout_graceful_shutdown = math.ceil(grace - (time.monotonic() - began))
 
 
-def _stop_signals() -> tuple[asyncio.Event, asyncio.Event]:
-    """Return what the first SIGTERM or SIGINT sets, and what the second one sets."""
-    stop, at_once = asyncio.Event(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, lambda: (at_once if stop.is_set() else stop).set())
-    return stop, at_once
-
-
 async def _either(task: asyncio.Task[None], other: Coroutine[Any, Any, Any]) -> None:
     """Wait until `task` or `other` is done, and drop `other`."""
     waiting = asyncio.create_task(other)
     await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
-
-
-@contextlib.contextmanager
-def _taking(variable: str, host: str, port: int) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-        raise PortTakenError(f"{variable}: cannot listen on {host}:{port}: {why}") from None

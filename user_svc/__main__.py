@@ -1,4 +1,4 @@
-"""`python -m user_svc` serves; `python -m user_svc migrate` brings the schema up and ends."""
+"""`python -m user_svc` serves; `python -m user_svc migrate` migrates the schema and ends."""
 
 import argparse
 import logging
@@ -6,12 +6,11 @@ import sys
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from service_kit.settings import exit_with, load_or_exit
-from service_kit.telemetry import logs, spans
+from service_kit import process
 from user_svc import schema
 from user_svc.config import UserSettings
 from user_svc.database import Database, explain
-from user_svc.server import PortTakenError, Server
+from user_svc.server import Server
 
 logger = logging.getLogger("user_svc")
 
@@ -21,24 +20,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m user_svc", description=__doc__)
     parser.add_argument("command", nargs="?", choices=["serve", "migrate"], default="serve")
     command = parser.parse_args().command
-    settings = load_or_exit(UserSettings)
-    logs.configure("user_svc", level=settings.log_level, style=settings.log_format, instance=settings.instance)
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it says what user_svc.schema says, and more often
-    return _migrate(settings) if command == "migrate" else _serve(settings)
-
-
-def _serve(settings: UserSettings) -> int:
-    if settings.otel_variables is not None:
-        try:
-            spans.start(settings.otel_variables, service="user_svc", instance=settings.instance)
-        except ValueError as error:
-            exit_with([str(error)])
-    try:
-        server = Server(settings)
-    except PortTakenError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # for the person who typed the command
-        return 1
-    return server.run()
+    if command == "migrate":
+        return _migrate(process.start("user_svc", UserSettings))
+    return process.serve("user_svc", UserSettings, Server)
 
 
 def _migrate(settings: UserSettings) -> int:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from service_kit.ports import join
 from service_kit.registry import Instance
-from service_kit.settings import AccessLogSettings, AdminSettings, EtcdSettings, TracingSettings
+from service_kit.settings import EtcdSettings, Port, ServerSettings
 from user_svc import dsn
 
 SQLITE_FILE = "users.db"
 
 
-class UserSettings(AccessLogSettings, AdminSettings, EtcdSettings, TracingSettings):
+class UserSettings(ServerSettings, EtcdSettings):
     """All that the user service reads from its environment.
 
     A field that is checked against others stands below them: pydantic validates in the order of definition.
@@ -27,8 +28,7 @@ class UserSettings(AccessLogSettings, AdminSettings, EtcdSettings, TracingSettin
     db_dsn: SecretStr | None = Field(default=None, validate_default=True)
     db_password: SecretStr | None = None
 
-    listen_host: str = "0.0.0.0"
-    listen_port: int = Field(default=8888, ge=0, le=65535)
+    listen_port: Port = 8888
     pod_ip: str | None = None
     advertise_address: str | None = Field(default=None, validate_default=True)
     """What is registered: an IP address, alone or with a port."""
@@ -39,11 +39,6 @@ class UserSettings(AccessLogSettings, AdminSettings, EtcdSettings, TracingSettin
     bcrypt_cost: int = Field(default=14, ge=10, le=16)
     hash_slots: int | None = Field(default=None, ge=1, le=256)
     """Hashes at a time; the cores of the cgroup when not set."""
-
-    drain_delay: float = Field(default=2.0, ge=0, le=600)
-    """Seconds between the deregistration and the moment the port is closed."""
-    grace: float = Field(default=20.0, ge=0, le=600)
-    """Seconds that calls in flight have to finish."""
 
     @field_validator("db_dsn")
     @classmethod
@@ -104,11 +99,6 @@ class UserSettings(AccessLogSettings, AdminSettings, EtcdSettings, TracingSettin
         """Return the `ip:port` to register when the service listens on `port`; IPv6 addresses stand in brackets."""
         address, explicit = _address_and_port(self.advertise_address or self.pod_ip or self.listen_host)
         return join(str(address), explicit or port)
-
-
-def join(host: str, port: int) -> str:
-    """Write `host:port`, an IPv6 host in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _address_and_port(value: str) -> tuple[IPv4Address | IPv6Address, int | None]:

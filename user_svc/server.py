@@ -1,27 +1,22 @@
 """The running service: what starts in which order, and stops in which."""
 
 import logging
-import os
-import signal
-import socket
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
-from types import FrameType
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from protos.user.v1 import user_pb2, user_pb2_grpc
-from service_kit.registry import EtcdConfig, Instance, Registrar
-from service_kit.telemetry import metrics as telemetry_metrics
-from service_kit.telemetry import spans
-from service_kit.telemetry.admin import AdminServer
+from service_kit import ports
+from service_kit.process import StopSignal
+from service_kit.registry import Instance, Registrar
 from service_kit.telemetry.logs import LIFECYCLE
 from user_svc import cpu_quota, metrics, service
 from user_svc.calls import STATUSES, CallInterceptor
-from user_svc.config import UserSettings, join
+from user_svc.config import UserSettings
 from user_svc.database import Database
 from user_svc.health import Health
 from user_svc.monitor import DatabaseMonitor
@@ -53,21 +48,16 @@ _OPTIONS = [
 logger = logging.getLogger(LIFECYCLE)
 
 
-class PortTakenError(Exception):
-    """A port that cannot be listened on; the sentence names the variable."""
-
-
 class Server:
-    """The user service on its ports. `run` serves until SIGTERM or SIGINT and must be called in the main thread."""
+    """The user service on its port."""
 
     def __init__(self, settings: UserSettings) -> None:
-        """Take the ports; nothing is answered yet.
+        """Take the port; nothing is answered yet.
 
         Raises:
-            PortTakenError: when one cannot be had.
+            PortTakenError: when it cannot be had.
         """
         self._settings = settings
-        telemetry_metrics.start()
         self._database = Database(settings.database)
         self._hasher = Hasher(settings.bcrypt_cost, settings.hash_slots or cpu_quota.available())
         self._registrar: Registrar | None = None
@@ -85,29 +75,32 @@ class Server:
         user_pb2_grpc.add_UserServiceServicer_to_server(users, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
         reflection.enable_server_reflection((service.NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
-        self._port = self._listen()
-        self._admin = self._listen_admin()
+        self.port = ports.listen_with(
+            self._grpc.add_insecure_port, "LISTEN_PORT", settings.listen_host, settings.listen_port
+        )
         self._registrar = self._make_registrar()
-        self._signals: SimpleQueue[int] = SimpleQueue()  # may be fed from a signal handler, which an Event may not
-        self._stopping = False
 
-    def run(self) -> int:
-        """Serve until a signal comes, drain, and return the exit code. A second signal ends the process at once."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+    def livez(self) -> str | None:
+        """Return what is wrong with the process, None when nothing is."""
+        return None
+
+    def readyz(self) -> str | None:
+        """Return what `readiness` lacks, None when it lacks nothing."""
+        return self._health.missing()
+
+    def run(self, listening: Callable[[], None]) -> None:
+        """Serve until a signal comes, and drain. Must be called in the main thread."""
+        stop = StopSignal()
         self._grpc.start()
-        self._admin.start()
-        logger.info("listening", extra={"port": self._port, "admin_port": self._admin.port})
+        listening()
         self._monitor.start()
         if self._registrar is not None:
             self._registrar.start()
         else:
             logger.info("not registered: ETCD_ADDRESS is not set, and readiness needs no lease")
         self._health.start()
-        self._signals.get()
+        stop.wait()
         self._drain()
-        logger.info("stopped")
-        return 0
 
     def _drain(self) -> None:
         began = time.monotonic()
@@ -123,26 +116,16 @@ class Server:
         self._hasher.close()
         self._monitor.stop(timeout=1.0)
         self._database.close()
-        spans.stop()
-        self._admin.stop()
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._stopping:
-            os._exit(128 + number)
-        self._stopping = True
-        self._signals.put(number)
 
     def _make_registrar(self) -> Registrar | None:
         settings = self._settings
-        if not settings.etcd_endpoints:
+        if settings.etcd is None:
             return None
-        address = settings.advertised(self._port)
-        password = settings.etcd_password.get_secret_value() if settings.etcd_password else None
         metrics.follow_lease(self._lease_is_held)
         return Registrar(
-            EtcdConfig(settings.etcd_endpoints, settings.etcd_username, password),
+            settings.etcd,
             settings.registry_service,
-            Instance(address),
+            Instance(settings.advertised(self.port)),
             prefix=settings.registry_prefix,
             ttl=settings.registry_ttl,
             on_change=self._on_lease,
@@ -157,35 +140,3 @@ class Server:
 
     def _lease_is_held(self) -> bool:
         return self._registrar is None or self._registrar.held
-
-    def _listen(self) -> int:
-        settings = self._settings
-        address = join(settings.listen_host, settings.listen_port)
-        try:
-            _try_to_bind(settings.listen_host, settings.listen_port)
-            return self._grpc.add_insecure_port(address)
-        except OSError as error:
-            raise PortTakenError(f"LISTEN_PORT: cannot listen on {address}: {_reason(error)}") from None
-        except RuntimeError:
-            raise PortTakenError(f"LISTEN_PORT: cannot listen on {address}") from None
-
-    def _listen_admin(self) -> AdminServer:
-        settings = self._settings
-        try:
-            return AdminServer(
-                settings.admin_host, settings.admin_port, livez=lambda: None, readyz=self._health.missing
-            )
-        except OSError as error:
-            raise PortTakenError(
-                f"ADMIN_PORT: cannot listen on {join(settings.admin_host, settings.admin_port)}: {_reason(error)}"
-            ) from None
-
-
-def _try_to_bind(host: str, port: int) -> None:
-    """Raise the OSError that gRPC would keep to itself."""
-    with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
-        pass
-
-
-def _reason(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror or error)

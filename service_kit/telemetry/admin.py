@@ -5,7 +5,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from socketserver import TCPServer, ThreadingMixIn
+from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -23,15 +23,11 @@ Probe = Callable[[], str | None]
 class AdminServer:
     """Serves /livez, /readyz and /metrics; a failing probe answers 503 with its sentence."""
 
-    def __init__(self, host: str, port: int, *, livez: Probe, readyz: Probe) -> None:
-        """Bind `host:port`; port 0 takes any free one.
-
-        Raises:
-            OSError: when the address cannot be bound.
-        """
+    def __init__(self, listener: socket.socket, *, livez: Probe, readyz: Probe) -> None:
+        """Answer on `listener` once started, and close it in the end."""
         self._probes = {"/livez": livez, "/readyz": readyz}
         self._metrics = make_wsgi_app()
-        self._server = (_IPv6Server if ":" in host else _Server)((host, port), _Handler)
+        self._server = _Server(listener)
         self._server.set_app(self._answer)
         self._thread = threading.Thread(target=self._server.serve_forever, name="admin", daemon=True)
 
@@ -82,20 +78,16 @@ def _ask(probe: Probe) -> str | None:
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
-    request_queue_size = 64
 
-    def server_bind(self) -> None:
-        # not HTTPServer's, which looks up the host's full name: without a name server that takes many seconds
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+    def __init__(self, listener: socket.socket) -> None:
+        super().__init__(("", 0), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+        self.server_name, self.server_port = listener.getsockname()[:2]
         self.setup_environ()
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002  # the base class's
         logger.debug("connection failed: %s", sys.exc_info()[1])
-
-
-class _IPv6Server(_Server):
-    address_family = socket.AF_INET6
 
 
 class _Handler(WSGIRequestHandler):

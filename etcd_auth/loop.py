@@ -1,0 +1,48 @@
+"""The loop that reconciles etcd's users and roles, and tells the readiness probe whether authentication is on."""
+
+import logging
+
+import grpc
+
+from etcd_auth.accounts import Accounts, Refused, Unavailable
+from etcd_auth.config import AuthSettings
+from service_kit.process import StopSignal
+
+logger = logging.getLogger("etcd_auth")
+
+RELOOK = 0.5
+"""Seconds until the next look while etcd is not yet as it should be."""
+
+
+def run(settings: AuthSettings, stop: StopSignal) -> None:
+    """Reconcile until `stop` comes."""
+    # etcd is in the same pod: no proxy lies between.
+    channel = grpc.insecure_channel(settings.etcd_endpoints[0], [("grpc.enable_http_proxy", 0)])
+    with channel:
+        _watch_over(Accounts(channel, settings), settings, stop)
+    settings.auth_on_file.unlink(missing_ok=True)
+
+
+def _watch_over(accounts: Accounts, settings: AuthSettings, stop: StopSignal) -> None:
+    said = ""
+    pause = 0.0
+    while not stop.wait(pause):
+        try:
+            changes = accounts.reconcile()
+        except Unavailable as error:
+            state, on = str(error), False
+        except Refused as error:
+            state, on = str(error), accounts.auth_is_on
+        else:
+            state, on = "authentication is on", True
+            for change in changes:
+                logger.info(change)
+        # What the readiness probe looks at: an etcd that takes anybody's writes is not ready.
+        if on:
+            settings.auth_on_file.touch()
+        else:
+            settings.auth_on_file.unlink(missing_ok=True)
+        if state != said:
+            said = state
+            logger.log(logging.INFO if on else logging.WARNING, state)
+        pause = settings.interval if on else RELOOK
