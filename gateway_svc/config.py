@@ -2,26 +2,50 @@
 
 from typing import Annotated
 
+from jwt.algorithms import HMACAlgorithm
+from jwt.exceptions import InvalidKeyError
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
 from service_kit.settings import EtcdSettings, Port, ServerSettings
 
 MIN_SECRET_BYTES = 32
 """A key of at least the size of the hash's output (RFC 7518, section 3.2)."""
+_UNFIT = "a public or private key, a certificate or a JWK, which must not be a secret of HS256"
 
 
-def _is_long_enough(secret: SecretStr) -> SecretStr:
+def _is_usable(secret: SecretStr) -> SecretStr:
     if len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
         raise ValueError(f"JWT_SECRET must be at least {MIN_SECRET_BYTES} bytes long")
+    if not _can_sign(secret.get_secret_value()):
+        raise ValueError(f"JWT_SECRET is {_UNFIT}; set it to random text, such as the output of `openssl rand -hex 32`")
     return secret
+
+
+def _are_secrets(secrets: SecretStr) -> SecretStr:
+    if not all(map(_can_sign, _split(secrets))):
+        raise ValueError(f"JWT_PREVIOUS_SECRETS contains {_UNFIT}; remove it")
+    return secrets
+
+
+def _split(secrets: SecretStr) -> tuple[str, ...]:
+    return tuple(secret for part in secrets.get_secret_value().split(",") if (secret := part.strip()))
+
+
+def _can_sign(secret: str) -> bool:
+    """Whether PyJWT takes `secret` as a key of HS256: it refuses what looks like a key of another algorithm."""
+    try:
+        HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret)
+    except InvalidKeyError:
+        return False
+    return True
 
 
 class GatewaySettings(ServerSettings, EtcdSettings):
     """The environment variables of the gateway, each the field's name in capitals; durations are in seconds."""
 
     listen_port: Port = 8080
-    jwt_secret: Annotated[SecretStr, AfterValidator(_is_long_enough)]
-    jwt_previous_secrets: SecretStr = SecretStr("")
+    jwt_secret: Annotated[SecretStr, AfterValidator(_is_usable)]
+    jwt_previous_secrets: Annotated[SecretStr, AfterValidator(_are_secrets)] = SecretStr("")
     """Comma separated; they verify tokens and sign none, and may be short."""
     jwt_issuer: str = Field(default="video-platform", min_length=1, max_length=255)
     user_service_target: str | None = Field(default=None, validate_default=True)
@@ -39,6 +63,4 @@ class GatewaySettings(ServerSettings, EtcdSettings):
     @property
     def previous_secrets(self) -> tuple[str, ...]:
         """The secrets of `jwt_previous_secrets`, newest first as they were written."""
-        return tuple(
-            secret for part in self.jwt_previous_secrets.get_secret_value().split(",") if (secret := part.strip())
-        )
+        return _split(self.jwt_previous_secrets)

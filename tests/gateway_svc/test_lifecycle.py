@@ -12,6 +12,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway_svc import health
 from gateway_svc.health import Health
@@ -59,6 +61,40 @@ def test_wrong_settings(tmp_path: Path, env: dict[str, str], sentences: list[str
     for line, sentence in zip(sorted(output.splitlines()), sorted(sentences), strict=True):
         assert line.startswith(sentence)
     assert "c4naryzq" not in output
+
+
+def public_key(encoding: Encoding, kind: PublicFormat) -> str:
+    return ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(encoding, kind).decode()
+
+
+NOT_SECRETS = {
+    "an SSH key": public_key(Encoding.OpenSSH, PublicFormat.OpenSSH),
+    "an old SSH key": "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQC7 someone@somewhere",
+    "a PEM public key": public_key(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+    "a PEM certificate": f"-----BEGIN CERTIFICATE-----\n{'TUlJQg' * 12}\n-----END CERTIFICATE-----\n",
+    "a JWK": '{"kty": "oct", "k": "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ"}',
+}
+
+
+@pytest.mark.parametrize("mounted", [False, True])
+@pytest.mark.parametrize("value", NOT_SECRETS.values(), ids=NOT_SECRETS)
+def test_a_key_of_another_algorithm_is_refused(tmp_path: Path, value: str, *, mounted: bool) -> None:
+    (tmp_path / "secret").write_text(value)
+    env = {"JWT_SECRET_FILE": str(tmp_path / "secret")} if mounted else {"JWT_SECRET": value}
+    code, output = ended(tmp_path, USER_SERVICE_TARGET="ipv4:127.0.0.1:1", **env)
+    assert (code, output.count("\n")) == (2, 1)
+    assert output.startswith("error: JWT_SECRET is a public or private key, a certificate or a JWK")
+    assert value.strip() not in output
+
+
+@pytest.mark.parametrize("value", [NOT_SECRETS["an SSH key"], NOT_SECRETS["a PEM certificate"]])
+def test_one_previous_secret_that_is_a_key_is_refused(tmp_path: Path, value: str) -> None:
+    env = {"JWT_SECRET": SECRET, "JWT_PREVIOUS_SECRETS": f"gateway.key, {value}", "ETCD_ADDRESS": "127.0.0.1:1"}
+    code, output = ended(tmp_path, **env)
+    assert (code, output.count("\n")) == (2, 1)
+    assert output.startswith("error: JWT_PREVIOUS_SECRETS contains a public or private key, a certificate or a JWK")
+    assert "gateway.key" not in output
+    assert value.strip() not in output
 
 
 def test_a_secret_is_counted_in_bytes_and_may_be_mounted(start_gateway: StartGateway, tmp_path: Path) -> None:
