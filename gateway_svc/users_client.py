@@ -11,11 +11,10 @@ import grpc
 import grpc.aio
 
 from protos.user.v1 import user_pb2, user_pb2_grpc
+from protos.user.v1.contract import SERVICE
 from service_kit.telemetry import spans
 
 logger = logging.getLogger(__name__)
-
-SERVICE = user_pb2.DESCRIPTOR.services_by_name["UserService"].full_name
 
 KEEPALIVE = 4.0
 """Seconds without data after which a connection is pinged."""

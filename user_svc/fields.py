@@ -2,11 +2,11 @@
 
 import re
 
+from protos.user.v1 import contract
+
 _USERNAME = re.compile(r"[A-Za-z0-9_]+")
 _USERNAME_LENGTH = (3, 20)
 _PASSWORD_LENGTH = (6, 32)
-_PASSWORD_BYTES = 72
-"""bcrypt reads no further."""
 
 
 def problem(username: str, password: str) -> str | None:
@@ -17,8 +17,8 @@ def problem(username: str, password: str) -> str | None:
         return "username: 只能包含字母、数字和下划线"
     if reason := _length(password, *_PASSWORD_LENGTH):
         return f"password: {reason}"
-    if len(password.encode()) > _PASSWORD_BYTES or "\0" in password:
-        return f"password: UTF-8 编码后不能超过 {_PASSWORD_BYTES} 字节，且不能包含 NUL 字符"
+    if not contract.is_bcrypt_password(password):
+        return f"password: {contract.PASSWORD_REASON}"
     return None
 
 

@@ -10,6 +10,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from protos.user.v1 import user_pb2, user_pb2_grpc
+from protos.user.v1.contract import SERVICE
 from service_kit import ports
 from service_kit.process import StopSignal
 from service_kit.registry import Instance, Registrar
@@ -62,19 +63,19 @@ class Server:
         self._hasher = Hasher(settings.bcrypt_cost, settings.hash_slots or cpu_quota.available())
         self._registrar: Registrar | None = None
         self._monitor = DatabaseMonitor(self._database, settings.database_variable, self._refresh)
-        self._health = Health(service.NAME, self._lease_is_held, lambda: self._monitor.answers)
+        self._health = Health(SERVICE, self._lease_is_held, lambda: self._monitor.answers)
         self._threads = ThreadPoolExecutor(self._hasher.capacity + SPARE_THREADS, thread_name_prefix="call")
         self._grpc = grpc.server(
             self._threads,
-            interceptors=[CallInterceptor(service.NAME, self._monitor.ask, settings.access_log_sample)],
+            interceptors=[CallInterceptor(SERVICE, self._monitor.ask, settings.access_log_sample)],
             options=_OPTIONS,
         )
         methods = user_pb2.DESCRIPTOR.services_by_name["UserService"].methods_by_name
-        metrics.declare_calls(service.NAME, methods, [code.name for code in STATUSES])
+        metrics.declare_calls(SERVICE, methods, [code.name for code in STATUSES])
         users = service.UserService(Store(self._database), self._hasher, lambda: self._monitor.answers)
         user_pb2_grpc.add_UserServiceServicer_to_server(users, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
-        reflection.enable_server_reflection((service.NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         self.port = ports.listen_with(
             self._grpc.add_insecure_port, "LISTEN_PORT", settings.listen_host, settings.listen_port
         )

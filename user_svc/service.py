@@ -15,7 +15,6 @@ from user_svc.database import DatabaseUnavailableError
 from user_svc.passwords import CALL_SECONDS, Hasher, Ticket
 from user_svc.store import Account, NameTakenError, Store
 
-NAME = "user.v1.UserService"
 _NO_DEADLINE = 86400.0
 
 T = TypeVar("T")

@@ -6,18 +6,12 @@ from typing import Any, NamedTuple
 
 import jsonschema_rs
 
+from protos.user.v1.contract import PASSWORD_REASON, is_bcrypt_password
+
 MAX_ERRORS = 16
-MAX_PASSWORD_BYTES = 72
-"""What bcrypt takes in; more would be ignored or refused."""
-
-
-def is_bcrypt_password(value: str) -> bool:
-    """Tell whether bcrypt takes in all of `value`: at most 72 bytes of UTF-8 and no NUL."""
-    return len(value.encode()) <= MAX_PASSWORD_BYTES and "\0" not in value
-
 
 FORMATS: Mapping[str, tuple[Callable[[str], bool], str]] = {
-    "bcrypt-password": (is_bcrypt_password, f"UTF-8 编码后不能超过 {MAX_PASSWORD_BYTES} 字节，且不能包含 NUL 字符"),
+    "bcrypt-password": (is_bcrypt_password, PASSWORD_REASON),
 }
 """The formats that the contract may name: the check and the reason given for a refusal."""
 

@@ -3,7 +3,7 @@
 import schemathesis
 from hypothesis import strategies as st
 
-from gateway_svc.contract.schema import is_bcrypt_password
+from protos.user.v1.contract import is_bcrypt_password
 
 schemathesis.openapi.format(
     "bcrypt-password",

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from gateway_svc import app, metrics
 from gateway_svc.authentication import Authentication
 from gateway_svc.contract.body import Body
-from gateway_svc.contract.schema import is_bcrypt_password
 from gateway_svc.handlers import Handlers
 from gateway_svc.health import Health
 from gateway_svc.problems import Problem
 from gateway_svc.tokens import Tokens
 from gateway_svc.users_client import UsersClient
+from protos.user.v1.contract import is_bcrypt_password
 from tests.gateway_svc.contract.support import Application
 
 CONTRACT: dict[str, Any] = yaml.safe_load(app.CONTRACT.read_text(encoding="utf-8"))
