@@ -5,7 +5,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import CancelledError
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
@@ -18,16 +18,6 @@ from user_svc.passwords import OverloadedError
 RETRY_AFTER = "retry-after"
 """The trailing metadata that says in how many seconds a refused call may be tried again."""
 
-STATUSES = (
-    grpc.StatusCode.OK,
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.INTERNAL,
-)
-"""Those that a call can end with."""
-
 _LEVELS = {
     grpc.StatusCode.OK: logging.INFO,
     grpc.StatusCode.CANCELLED: logging.INFO,
@@ -39,6 +29,37 @@ _FAULTS = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.
 """Those that the conventions call a server's errors; the others are its caller's."""
 
 _Behavior = Callable[[Any, grpc.ServicerContext], Any]
+
+
+class _Failure(NamedTuple):
+    code: grpc.StatusCode
+    details: str
+    fields: Callable[[Any], dict[str, object]] = lambda _error: {}
+    """Of the log line, made from the exception."""
+
+
+_FAILURES: dict[type[BaseException], _Failure] = {
+    DatabaseUnavailableError: _Failure(
+        grpc.StatusCode.UNAVAILABLE, "the database cannot be used", lambda error: {"cause": str(error)}
+    ),
+    OverloadedError: _Failure(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "too many passwords at once",
+        lambda error: {"retry_after": error.retry_after},
+    ),
+    TimeoutError: _Failure(grpc.StatusCode.DEADLINE_EXCEEDED, "the call's deadline passed"),
+    CancelledError: _Failure(grpc.StatusCode.CANCELLED, "the client cancelled the call"),
+    # without the error's text, which may hold what the client sent
+    Exception: _Failure(
+        grpc.StatusCode.INTERNAL,
+        "internal error",
+        lambda error: {"cause": type(error).__name__, "at": _place(error)},
+    ),
+}
+"""By type of exception; the nearest base class counts."""
+
+STATUSES = (grpc.StatusCode.OK, *(failure.code for failure in _FAILURES.values()))
+"""Those that a call can end with."""
 
 
 class CallInterceptor(grpc.ServerInterceptor):
@@ -84,22 +105,13 @@ class CallInterceptor(grpc.ServerInterceptor):
             try:
                 answer = behavior(request, context)
                 fields["result"] = answer.code
-            except DatabaseUnavailableError as error:
-                code, fields["cause"] = grpc.StatusCode.UNAVAILABLE, str(error)
-                self._on_unavailable()
-                details = "the database cannot be used"
-            except OverloadedError as error:
-                code, fields["retry_after"] = grpc.StatusCode.RESOURCE_EXHAUSTED, error.retry_after
-                context.set_trailing_metadata(((RETRY_AFTER, str(error.retry_after)),))
-                details = "too many passwords at once"
-            except TimeoutError:
-                code, details = grpc.StatusCode.DEADLINE_EXCEEDED, "the call's deadline passed"
-            except CancelledError:
-                code, details = grpc.StatusCode.CANCELLED, "the caller has gone"
-            except Exception as error:  # noqa: BLE001  # its text may hold what the client sent
-                code, fields["cause"] = grpc.StatusCode.INTERNAL, type(error).__name__
-                fields["at"] = _place(error)
-                details = "internal error"
+            except Exception as error:  # noqa: BLE001  # each has its status
+                code, details, describe = _failure(error)
+                fields = describe(error)
+                if isinstance(error, DatabaseUnavailableError):
+                    self._on_unavailable()
+                elif isinstance(error, OverloadedError):
+                    context.set_trailing_metadata(((RETRY_AFTER, str(error.retry_after)),))
             finally:
                 duration = time.perf_counter() - started
                 seconds.observe(duration)
@@ -126,6 +138,10 @@ def _describe(span: spans.Span, name: str, code: grpc.StatusCode, trace_id: str)
         span.set({f"rpc.request.metadata.{trace.METADATA_KEY}": (trace_id,)})
     if code in _FAULTS:
         span.fail(code.name)
+
+
+def _failure(error: Exception) -> _Failure:
+    return next(_FAILURES[kind] for kind in type(error).__mro__ if kind in _FAILURES)
 
 
 def _place(error: Exception) -> str:
