@@ -13,7 +13,7 @@ PY := .venv/bin/python
 RUN_PY := .venv-run/bin/python
 OUT := .
 comma := ,
-GROUPS := dev run user gateway build reload go
+GROUPS := dev run user gateway build reload go node clients
 
 .PHONY: charts-test charts-tools charts-docs charts-schema help run test faults bench lint protos lock
 .DEFAULT_GOAL := help
@@ -54,6 +54,7 @@ lock: $(DEV) ## resolve requirements/ anew from pyproject.toml
 include monitoring/monitoring.mk
 include k8s-tests/cluster/cluster.mk
 include k8s-tests/k8s-tests.mk
+include tests/clients/clients.mk
 
 charts-test: $(DEV) ## test the charts, with helm and without a cluster; ARGS="-k name" goes to pytest
 	$(PY) -m pytest k8s-tests/charts -n 2 $(ARGS)
