@@ -50,6 +50,13 @@ class GatewaySettings(ServerSettings, EtcdSettings):
     jwt_issuer: str = Field(default="video-platform", min_length=1, max_length=255)
     user_service_target: str | None = Field(default=None, validate_default=True)
     """Any gRPC target, such as `dns:///user-svc:8888`; the registry is not asked then."""
+    max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
+    """How many clients may be connected at a time, if the limit of open files allows so many."""
+    head_timeout: float = Field(default=10.0, gt=0, le=600)
+    """How long a request's head may take to arrive, and a new connection to send anything."""
+    keep_alive_timeout: int = Field(default=75, ge=1, le=86_400)
+    """How long an idle connection is kept, and an answer may go unread. Must be longer than the load balancer's, so
+    that no request is sent into a connection that is being closed."""
     body_timeout: float = Field(default=10.0, gt=0, le=600)
     """How long a request's body may take to arrive."""
 

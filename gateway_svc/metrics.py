@@ -19,6 +19,9 @@ OTHER = "other"
 
 _verifications = Counter("token_verifications_total", "Bearer tokens that were checked.", ["result"])
 
+_connections = Gauge("http_connections", "Connections of clients.")
+_refused_connections = Counter("http_connections_refused", "Connections beyond the limit, closed at once.")
+
 _endpoints = Gauge("registry_endpoints", "Instances in use.", ["service"])
 _snapshot_age = Gauge("registry_snapshot_age_seconds", "Since the registry last confirmed the instances.")
 _propagation = Histogram(
@@ -99,6 +102,16 @@ REGISTRY.register(requests)
 def token_verified(result: str) -> None:
     """Count a check of a bearer token; `result` is one of RESULTS."""
     _verification_children[result].inc()
+
+
+def follow_connections(count: Callable[[], int]) -> None:
+    """Report how many clients are connected."""
+    _connections.set_function(count)
+
+
+def connection_refused() -> None:
+    """Count a connection beyond the limit."""
+    _refused_connections.inc()
 
 
 def follow_registry(service: str, age: Callable[[], float]) -> None:

@@ -15,6 +15,7 @@ from gateway_svc import metrics, problems
 from gateway_svc.contract import Match, Operation, Routes, compile_operations
 from gateway_svc.contract.parameters import fields_of
 from gateway_svc.docs import Documents
+from gateway_svc.http_server import hang_up
 from gateway_svc.observation import CLIENT_CLOSED_REQUEST, Observer
 from gateway_svc.problems import JSON, ClientGoneError, Headers, Problem
 
@@ -105,9 +106,9 @@ class ContractMiddleware(SpecMiddleware):
                     answer = await self._serve(operation, match, scope, headers, receive)
                 else:
                     answer = self._answer_without_operation(match, scope)
-            except ClientGoneError:
-                return
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the last layer: must always answer
+                if isinstance(error, ClientGoneError) or hang_up.is_hang_up(error):
+                    return
                 problem = self._problem_of(error)
                 content_type, body = problem.render(headers.get(b"accept", b""), f"{route or ''}#{observed.trace_id}")
                 answer = Answer(problem.status, content_type, body, problem.headers)

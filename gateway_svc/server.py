@@ -6,32 +6,21 @@ import gc
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway_svc import app, metrics
 from gateway_svc.config import GatewaySettings
 from gateway_svc.health import Health
+from gateway_svc.http_server.server import HttpServer
 from gateway_svc.tokens import Tokens
 from gateway_svc.users_client import UsersClient, target_of
 from service_kit import ports
 from service_kit.process import stop_events
 from service_kit.registry import Resolver, Snapshot
 from service_kit.telemetry.logs import LIFECYCLE
-
-KEEP_ALIVE = 75
-"""Seconds that an idle connection is kept. Load balancers keep theirs for less (60 s is usual), so that it is they who
-close it, and no request is sent into a connection that is about to end."""
-IDLE_SHARE = 1 / 4
-"""The share of the grace for which idle connections are left to their clients after the drain delay: 5 s of 20. What is
-sent in the very moment in which the server closes is lost, and a connection that was not used for so long is hardly
-used just then. Clients that drop idle connections by themselves do so after 5 s, or much later."""
-MAX_HEAD = 64 * 1024
-"""Bytes of a request's line and headers, give or take what arrives at once."""
 
 logger = logging.getLogger(LIFECYCLE)
 
@@ -85,7 +74,7 @@ class Server:
         await self._users.close()
         beat.cancel()
 
-    def _http(self) -> "_Http":
+    def _http(self) -> HttpServer:
         settings = self._settings
         tokens = Tokens(settings.jwt_secret.get_secret_value(), settings.previous_secrets, issuer=settings.jwt_issuer)
         application = app.build(
@@ -95,20 +84,13 @@ class Server:
             body_timeout=settings.body_timeout,
             access_log_sample=settings.access_log_sample,
         )
-        config = uvicorn.Config(
+        return HttpServer(
             application,
-            http=_Protocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level=logging.WARNING,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=math.ceil(settings.grace),
+            head_timeout=settings.head_timeout,
+            keep_alive_timeout=settings.keep_alive_timeout,
+            max_connections=settings.max_connections,
+            grace=settings.grace,
         )
-        return _Http(config)
 
     def _find_users(self) -> Resolver | None:
         settings = self._settings
@@ -141,51 +123,6 @@ class Server:
                 target_of(snapshot.addresses),
                 lambda: metrics.endpoints_in_use(time.monotonic() - snapshot.confirmed_at),
             )
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP, with a bound on the head of a request, which httptools has not."""
-
-    _head = -1
-    """Bytes of the head so far, negative outside one."""
-
-    def on_message_begin(self) -> None:
-        self._head = 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._head = -1
-        super().on_headers_complete()
-
-    def data_received(self, data: bytes) -> None:
-        if self._head >= 0:
-            self._head += len(data)
-            if self._head > MAX_HEAD:
-                self.send_400_response("Request head too large.")
-                return
-        super().data_received(data)
-
-
-class _Http(uvicorn.Server):
-    """uvicorn without its signal handlers, which would stop accepting at once."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def listening(self, serving: asyncio.Task[None]) -> None:
-        """Wait until requests are accepted, or until `serving` fails."""
-        while not self.started and not serving.done():  # noqa: ASYNC110  # uvicorn offers no event
-            await asyncio.sleep(0.01)
-        if serving.done():
-            await serving
-
-    async def wait_for_clients(self, grace: float) -> None:
-        """Wait until no connection is left, or for their share of `grace`; requests in flight keep the rest."""
-        began = time.monotonic()
-        while self.server_state.connections and time.monotonic() - began < grace * IDLE_SHARE:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)  # uvicorn offers no event
-        self.config.timeout_graceful_shutdown = math.ceil(grace - (time.monotonic() - began))
 
 
 async def _either(task: asyncio.Task[None], other: Coroutine[Any, Any, Any]) -> None:

@@ -1,0 +1,322 @@
+"""uvicorn's HTTP/1.1 with bounds on what one connection may hold, and for how long."""
+
+import asyncio
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from gateway_svc.http_server import hang_up
+from gateway_svc.http_server.connections import ConnectionLimit
+from gateway_svc.http_server.lingering import LingeringTransport
+
+MAX_FIELDS = 100
+"""Header fields of a request."""
+MAX_HEAD = 32 * 1024
+"""Bytes of a request's line and header fields, each field as `name: value` and a line break."""
+MAX_TRAILERS = 8 * 1024
+"""Bytes of a chunked body's trailers and chunk extensions."""
+MAX_CHUNK_OVERHEAD = 16
+"""Bytes of chunk framing for each byte of the body that do not count as chunk extensions."""
+
+_END = b"\r\n\r\n"
+# RFC 3986, section 3.2.2; an empty host, which RFC 9112 allows, names none.
+_HOST = re.compile(rb"(?:\[[0-9A-Za-z:.]+\]|(?:[0-9A-Za-z._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]*)?")
+
+
+class _RefusedError(Exception):
+    """Raised in a callback with the status and the message of the answer; the context of httptools' own error."""
+
+
+_HEAD_TOO_LARGE = (431, "Request head too large.")
+_TRAILERS_TOO_LARGE = (431, "Trailers or chunk extensions too large.")
+_INVALID = (400, "Invalid HTTP request received.")
+_INVALID_HOST = (400, "A request needs exactly one valid Host field.")
+_HEAD_TOO_SLOW = (408, "Request head took too long.")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the connections of one server share."""
+
+    head_timeout: float
+    """Seconds in which a head must be complete, from its first byte, or from the connection when nothing is sent."""
+    stall_timeout: float
+    """Seconds for which a client may leave an answer unread."""
+    connections: ConnectionLimit
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection.
+
+    Beyond `asyncio.Protocol` and httptools' callbacks this overrides or calls uvicorn's `_start_asgi_task` and
+    `_unset_keepalive_if_required`.
+    """
+
+    transport: LingeringTransport
+
+    def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limits = limits
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._silent = True
+        self._in_head = False
+        self._new = 0
+        """Bytes of the piece that is being parsed, if no message had begun before it."""
+        self._head_bytes = 0
+        """At least the bytes of the head so far; 0 when it began behind a body in one piece."""
+        self._overhead = 0
+        """Bytes of the body's framing, less what the body's data may need."""
+        self._trailers = 0
+        self._pending = b""
+        """What was received behind requests that wait for their turn."""
+        self._running: RequestResponseCycle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._refusal: tuple[int, str] | None = None
+
+    # asyncio's callbacks
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Refuse the connection if there are too many, otherwise wait for a request."""
+        if not self._limits.connections.admits(len(self.connections)):
+            transport.abort()
+            return
+        super().connection_made(LingeringTransport(transport, self.loop, self._limits.stall_timeout))
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Cancel the request that is being handled."""
+        if self.transport is None:
+            return
+        self._abandon()
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self._stop_awaiting_head()
+        self.transport.lost()
+        self.pipeline.clear()
+        self._pending = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Parse `data`, or drop it when the connection is about to be closed."""
+        if self.transport.unread:
+            self.transport.count_rest(len(data))
+        if self._refusal is not None or self.transport.is_closing():
+            return
+        self._parse(self._pending + data if self._pending else data)
+        if self._in_head or not (self.transport.unread or self._answering or self.timeout_keep_alive_task):
+            self._await_head()
+        else:
+            self._stop_awaiting_head()
+
+    def pause_writing(self) -> None:
+        """Give the client some time to read its answer."""
+        super().pause_writing()
+        self.transport.stalled()
+
+    def resume_writing(self) -> None:
+        """Go on writing."""
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self.transport.resumed()
+
+    # httptools' callbacks; what they raise is the context of the HttpParserError that feed_data raises
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        self._in_head = True
+        self._head_bytes = self._new
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header field, drop a trailer."""
+        if not self._in_head:
+            self._trailers += len(name) + len(value) + 4
+            if self._trailers > MAX_TRAILERS:
+                raise _RefusedError(*_TRAILERS_TOO_LARGE)
+            return
+        if len(self.headers) == MAX_FIELDS:
+            raise _RefusedError(*_HEAD_TOO_LARGE)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Start or queue the request, unless its head is refused or must be parsed again without Upgrade."""
+        if not 0 < self._head_bytes <= MAX_HEAD and self._size_of_head() > MAX_HEAD:
+            raise _RefusedError(*_HEAD_TOO_LARGE)
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise _RefusedError(*_INVALID)
+            return
+        hosts = [value for name, value in self.headers if name == b"host"]
+        is_named = len(hosts) == 1 and _HOST.fullmatch(hosts[0])
+        if not is_named and (hosts or self.parser.get_http_version() not in {"0.9", "1.0"}):
+            raise _RefusedError(*_INVALID_HOST)
+        super().on_headers_complete()
+        self._in_head = False
+        self._overhead = self._trailers = 0
+        self.transport.unread = True
+
+    def on_body(self, body: bytes) -> None:
+        """Hand a part of the body to the request."""
+        self._overhead -= len(body) * (1 + MAX_CHUNK_OVERHEAD)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request's body."""
+        if self._in_head:  # it is parsed again without Upgrade
+            return
+        self.transport.unread = False
+        self.transport.rest_read()
+        super().on_message_complete()
+
+    # uvicorn's callbacks
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or with what is left of this one."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        if self._pending and not self.pipeline:
+            pending, self._pending = self._pending, b""
+            self.data_received(pending)
+        if self._answering:
+            return
+        if self._refusal is not None:
+            self._send_refusal()
+        elif self.transport.unread:
+            self.transport.read_rest()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is being received."""
+        self._refuse(400, msg)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        self._task = self.loop.create_task(cycle.run_asgi(app))
+        self._task.add_done_callback(self.tasks.discard)
+        self.tasks.add(self._task)
+
+    # parsing
+
+    def _parse(self, data: bytes) -> None:
+        """Parse `data`, at most one request's head at a time: what follows a queued request has to wait."""
+        start = 0
+        while start < len(data):
+            if self.pipeline:
+                self._pending = data[start:]
+                self.flow.pause_reading()
+                return
+            end = data.find(_END, start) + len(_END)
+            if end < len(_END):
+                end = len(data)
+            self._feed(data[start:end])
+            if self._refusal is not None:
+                return
+            start = end
+
+    def _feed(self, piece: bytes) -> None:
+        self._new = 0
+        if self.transport.unread:
+            self._overhead += len(piece)
+        else:
+            self._unset_keepalive_if_required()
+            if self._in_head:
+                self._head_bytes += len(piece)
+            else:
+                self._new = len(piece)
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._parse_without_upgrade(piece[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            refused = error.__context__
+            self._refuse(*(refused.args if isinstance(refused, _RefusedError) else _INVALID))
+        else:
+            if self._in_head and self._head_bytes > MAX_HEAD:
+                self._refuse(*_HEAD_TOO_LARGE)
+            elif self.transport.unread and self._overhead > MAX_TRAILERS:
+                self._refuse(*_TRAILERS_TOO_LARGE)
+
+    def _parse_without_upgrade(self, rest: bytes) -> None:
+        """Parse the head again as if it had no Upgrade (RFC 9110, section 7.8), then `rest`.
+
+        The parser takes an Upgrade as the end of HTTP on the connection, and the body for what comes after it.
+        """
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b" % field for field in self.headers if field[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        self._in_head = False
+        self._feed(b"\r\n".join(lines) + _END + rest)
+
+    def _size_of_head(self) -> int:
+        line = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n")
+        return line + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers) + len("\r\n")
+
+    # what ends early
+
+    @property
+    def _answering(self) -> bool:
+        """Whether an answer is to be sent before anything else is."""
+        cycle = self._running
+        return cycle is not None and not cycle.response_complete and not cycle.disconnected
+
+    def _abandon(self) -> None:
+        """Cancel the request that is being handled, which gets no answer from the application."""
+        if self._answering and self._running is not None and self._task is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
+            hang_up.cancel(self._task)
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer and close after the answers to the requests before; drop what else is received."""
+        self.logger.warning(message, extra={"status": status})
+        self._refusal = (status, message)
+        self._pending = b""
+        if self.transport.unread:
+            if self.cycle is not self._running:
+                self.pipeline.popleft()
+            elif self.cycle.response_started:
+                self._abandon()
+                self.transport.close()
+                return
+            else:
+                self._abandon()
+        if not self._answering:
+            self._send_refusal()
+
+    def _send_refusal(self) -> None:
+        if self._refusal is None or self.transport.is_closing():
+            return
+        status, message = self._refusal
+        fields = [
+            *self.server_state.default_headers,
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(message)),
+            (b"connection", b"close"),
+        ]
+        lines = [b"%b: %b\r\n" % field for field in fields]
+        self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", message.encode()]))
+        self.transport.unread = True
+        self.transport.close()
+
+    def _await_head(self) -> None:
+        if self._head_timer is not None and self._silent:
+            self._stop_awaiting_head()
+            self._silent = False
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self._limits.head_timeout, self._head_timed_out)
+
+    def _stop_awaiting_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_timed_out(self) -> None:
+        self._head_timer = None
+        if self._in_head:
+            self._refuse(*_HEAD_TOO_SLOW)
+        else:
+            self.transport.close()

@@ -1,0 +1,65 @@
+"""uvicorn's server: what it is configured with, and how it drains."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import uvicorn
+
+from gateway_svc import metrics
+from gateway_svc.http_server.connections import ConnectionLimit
+from gateway_svc.http_server.protocol import Limits, Protocol
+
+IDLE_SHARE = 1 / 4
+"""The share of the grace for which idle connections are left to their clients after the drain delay: 5 s of 20. What is
+sent in the very moment in which the server closes is lost, and a connection that was not used for so long is hardly
+used just then. Clients that drop idle connections by themselves do so after 5 s, or much later."""
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn without its signal handlers, which would stop accepting at once."""
+
+    def __init__(
+        self, application: Any, *, head_timeout: float, keep_alive_timeout: int, max_connections: int, grace: float
+    ) -> None:
+        """Prepare to serve `application`; times are in seconds."""
+        limits = Limits(head_timeout, keep_alive_timeout, ConnectionLimit(max_connections))
+        config = uvicorn.Config(
+            application,
+            http=partial(Protocol, limits=limits),  # type: ignore[arg-type]  # it is only called
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level=logging.WARNING,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=keep_alive_timeout,
+            timeout_graceful_shutdown=math.ceil(grace),
+        )
+        super().__init__(config)
+        metrics.follow_connections(lambda: len(self.server_state.connections))
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+    async def listening(self, serving: asyncio.Task[None]) -> None:
+        """Wait until requests are accepted, or until `serving` fails."""
+        while not self.started and not serving.done():  # noqa: ASYNC110  # uvicorn offers no event
+            await asyncio.sleep(0.01)
+        if serving.done():
+            await serving
+
+    async def wait_for_clients(self, grace: float) -> None:
+        """Wait until no connection is left, or for their share of `grace`; requests in flight keep the rest."""
+        began = time.monotonic()
+        while self.server_state.connections and time.monotonic() - began < grace * IDLE_SHARE:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # uvicorn offers no event
+        self.config.timeout_graceful_shutdown = math.ceil(grace - (time.monotonic() - began))
