@@ -135,6 +135,8 @@ class Protocol(HttpToolsProtocol):
             self._trailers += len(name) + len(value) + 4
             if self._trailers > MAX_TRAILERS:
                 raise _RefusedError(*_TRAILERS_TOO_LARGE)
+            if name.lower() == b"connection":  # the parser would obey; other fields of the framing it refuses itself
+                raise _RefusedError(*_INVALID)
             return
         if len(self.headers) == MAX_FIELDS:
             raise _RefusedError(*_HEAD_TOO_LARGE)
@@ -149,7 +151,7 @@ class Protocol(HttpToolsProtocol):
                 raise _RefusedError(*_INVALID)
             return
         hosts = [value for name, value in self.headers if name == b"host"]
-        is_named = len(hosts) == 1 and _HOST.fullmatch(hosts[0])
+        is_named = len(hosts) == 1 and _HOST.fullmatch(hosts[0].strip(b" \t"))
         if not is_named and (hosts or self.parser.get_http_version() not in {"0.9", "1.0"}):
             raise _RefusedError(*_INVALID_HOST)
         super().on_headers_complete()

@@ -1,0 +1,248 @@
+"""What the head of a request may hold, how long it may take, and whom it must name."""
+
+import pytest
+
+from tests.gateway_svc.http_server.conftest import GET_PING, POST_LOGIN, Connect
+from tests.support.process import Process
+from tests.support.raw_http import RawClient
+from tests.support.wait import stays
+
+START = b"GET /ping HTTP/1.1\r\nHost: x\r\n"
+MAX_HEAD = 32 * 1024
+
+
+def fields(count: int) -> bytes:
+    return b"".join(b"X-%d: y\r\n" % number for number in range(count))
+
+
+def head_of(size: int, start: bytes = START) -> bytes:
+    """Return a head of `size` bytes, most of them in one field."""
+    frame = start + b"X-A: " + b"\r\n\r\n"
+    return start + b"X-A: " + b"y" * (size - len(frame)) + b"\r\n\r\n"
+
+
+def assert_refused(client: RawClient, status: int) -> None:
+    answer = client.answer()
+    assert (answer.status, answer.headers["connection"]) == (status, "close")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert client.is_closed()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        START + fields(99) + b"\r\n",
+        head_of(MAX_HEAD),
+        head_of(MAX_HEAD, b"GET /ping?" + b"q" * 8000 + b" HTTP/1.1\r\nHost: x\r\n"),
+    ],
+    ids=["100 fields", "32 KiB", "a long query"],
+)
+def test_largest_head_is_answered_again_and_again(gateway: Process, connect: Connect, head: bytes) -> None:
+    client = connect(gateway)
+    for _ in range(3):
+        assert client.ask(head).status == 200
+    for piece in (head[:1], head[1:20_000], head[20_000:]):
+        client.send(piece)
+    assert client.answer().status == 200
+    client.send(head + head)
+    assert [client.answer().status, client.answer().status] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        START + fields(100) + b"\r\n",
+        START + fields(30_000) + b"\r\n",
+        START + b"A:b\r\n" * 30_000 + b"\r\n",
+        head_of(MAX_HEAD + 1),
+        head_of(54 * 1024),
+        b"GET /" + b"p" * MAX_HEAD + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        START + b"X-" + b"n" * MAX_HEAD + b": y\r\n\r\n",
+        START + b"Cookie: c=d\r\n" * 101 + b"\r\n",
+    ],
+    ids=["101 fields", "30,000 fields", "one name", "32 KiB + 1", "54 KiB", "a path", "a name", "cookies"],
+)
+@pytest.mark.parametrize("before", ["nothing", "a request", "a request with a body", "a request in the same packet"])
+def test_head_beyond_the_limits_is_refused(gateway: Process, connect: Connect, head: bytes, before: str) -> None:
+    client = connect(gateway)
+    if before == "a request":
+        assert client.ask(GET_PING).status == 200
+    if before == "a request in the same packet":
+        head = GET_PING + head
+    if before == "a request with a body":
+        head = POST_LOGIN + b"Content-Length: 2\r\n\r\n{}" + head
+    client.send(head)
+    if before == "a request in the same packet":
+        assert client.answer().status == 200
+    if before == "a request with a body":
+        assert client.answer().status == 400
+    assert_refused(client, 431)
+
+
+@pytest.mark.parametrize("piece", [b"X-A: y\r\n", b"y" * 100, b" " * 100])
+def test_endless_head_is_refused_in_pieces(gateway: Process, connect: Connect, piece: bytes) -> None:
+    client = connect(gateway)
+    client.send(START + (b"" if piece.endswith(b"\n") else b"X-A: z"))
+    for _ in range(MAX_HEAD // len(piece) + 1):
+        client.send(piece)
+    assert_refused(client, 431)
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n", b"\r\n\r\n\r\n"])
+def test_connection_without_a_request_is_closed(impatient: Process, connect: Connect, sent: bytes) -> None:
+    client = connect(impatient)
+    client.send(sent)
+    assert client.is_closed()
+
+
+@pytest.mark.parametrize("start", [b"G", b"GET /ping HTTP/1.1", START, START + b"X-A: ", START + b"X-A: y\r\n\r"])
+@pytest.mark.parametrize("before", ["nothing", "a request", "a request with a body"])
+def test_unfinished_head_is_refused_in_time(impatient: Process, connect: Connect, start: bytes, before: str) -> None:
+    client = connect(impatient)
+    if before == "a request":
+        assert client.ask(GET_PING).status == 200
+    if before == "a request with a body":
+        assert client.ask(POST_LOGIN + b"Content-Length: 2\r\n\r\n{}").status == 400
+    client.send(start)
+    assert_refused(client, 408)
+
+
+def test_head_in_drops_is_refused_in_time(impatient: Process, connect: Connect) -> None:
+    client = connect(impatient)
+    client.send(START)
+    client.socket.settimeout(0.05)
+    with pytest.raises(ConnectionError):  # noqa: PT012  # whichever drop comes after the connection was closed
+        for _ in range(200):
+            client.send(b"X-A: y\r\n" if _ < 20 else b"")
+            try:
+                if not client.socket.recv(4096):
+                    raise ConnectionError
+            except TimeoutError:
+                continue
+
+
+def test_blank_lines_do_not_extend_the_time(impatient: Process, connect: Connect) -> None:
+    client = connect(impatient)
+    assert client.ask(b"\r\n" + GET_PING).status == 200
+    client.socket.settimeout(0.05)
+    for _ in range(100):
+        client.send(b"\r\n")
+        try:
+            assert client.socket.recv(1) == b""
+            break
+        except TimeoutError:
+            continue
+    else:
+        raise AssertionError("still open after 5 s of blank lines")
+
+
+def test_unfinished_head_waits_for_the_answer_before_it(impatient: Process, connect: Connect) -> None:
+    client = connect(impatient)
+    body = b'{"username":"nobody","password":"password123"}'
+    client.send(POST_LOGIN + b"Content-Length: %d\r\n\r\n" % len(body) + body + START)
+    assert client.answer().status == 401
+    assert_refused(client, 408)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"",
+        b"Host: x\r\nHost: x\r\n",
+        b"Host: x\r\nhost: y\r\n",
+        b"Host:\r\n",
+        b"Host: \t\r\n",
+        b"Host: x y\r\n",
+        b"Host: x,y/z\r\n",
+        b"Host: http://x\r\n",
+        b"Host: user@x\r\n",
+        b"Host: x:80:80\r\n",
+        b"Host: x:http\r\n",
+        b"Host: [::1\r\n",
+        b"Host: ::1\r\n",
+        b"Host: %zz\r\n",
+        b"Host: \xc3\xa4\r\n",
+        b"Host: :80\r\n",
+    ],
+)
+@pytest.mark.parametrize("target", [b"/ping", b"http://x/ping"])
+def test_request_without_exactly_one_valid_host(
+    gateway: Process, connect: Connect, lines: bytes, target: bytes
+) -> None:
+    client = connect(gateway)
+    client.send(b"GET %b HTTP/1.1\r\n%b\r\n" % (target, lines))
+    assert_refused(client, 400)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [b"x", b"X.example.", b"x:8080", b"x:", b"127.0.0.1", b"[::1]", b"[fe80::1]:80", b"a_b-c~d", b"%C3%A4", b"x\t"],
+)
+def test_valid_hosts(gateway: Process, connect: Connect, host: bytes) -> None:
+    assert connect(gateway).ask(b"GET /ping HTTP/1.1\r\nHost: %b\r\n\r\n" % host).status == 200
+
+
+def test_http_1_0_needs_no_host(gateway: Process, connect: Connect) -> None:
+    client = connect(gateway)
+    assert client.ask(b"GET /ping HTTP/1.0\r\n\r\n").status == 200
+    assert client.is_closed()
+    client = connect(gateway)
+    client.send(b"GET /ping HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n")
+    assert_refused(client, 400)
+
+
+def test_absolute_target_is_answered_like_its_path(gateway: Process, connect: Connect) -> None:
+    client = connect(gateway)
+    assert client.ask(b"GET http://elsewhere/ping HTTP/1.1\r\nHost: x\r\n\r\n").status == 200
+    assert client.ask(b"GET http://elsewhere/nowhere HTTP/1.1\r\nHost: x\r\n\r\n").status == 404
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"BREW /ping HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"CONNECT x:443 HTTP/1.1\r\nHost: x:443\r\n\r\n",
+        b"GET /ping HTTP/1.1\nHost: x\n\n",
+        b"GET /ping HTTP/1.1\r\nHost: x\r\n folded: y\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\nHost : x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+)
+@pytest.mark.parametrize("before", [b"", GET_PING, GET_PING * 3])
+def test_malformed_http_is_refused_behind_the_answers_before(
+    gateway: Process, connect: Connect, request_: bytes, before: bytes
+) -> None:
+    client = connect(gateway)
+    client.send(before + request_)
+    for _ in range(before.count(GET_PING)):
+        assert client.answer().status == 200
+    answer = client.answer()
+    assert (answer.status, answer.headers["connection"]) == (400, "close")
+    assert answer.body == b"Invalid HTTP request received."
+    assert client.is_closed()
+
+
+def test_many_pipelined_requests_are_answered_in_order(gateway: Process, connect: Connect) -> None:
+    client = connect(gateway)
+    count = 3000
+    client.send(b"".join(b"GET /ping HTTP/1.1\r\nHost: x\r\nX-Trace-ID: %d\r\n\r\n" % n for n in range(count)))
+    assert [client.answer().headers["x-trace-id"] for _ in range(count)] == [str(n) for n in range(count)]
+
+
+def test_idle_connection_lives_longer_than_a_head_may_take(impatient: Process, connect: Connect) -> None:
+    client = connect(impatient)
+    assert client.ask(GET_PING).status == 200
+    client.socket.setblocking(False)
+    stays(lambda: not _readable(client), 1, what="the connection to be open")
+    client.socket.settimeout(5)
+    assert client.ask(GET_PING).status == 200
+    assert client.is_closed()
+
+
+def _readable(client: RawClient) -> bool:
+    try:
+        client.socket.recv(1)
+    except BlockingIOError:
+        return False
+    return True
