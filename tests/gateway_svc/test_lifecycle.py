@@ -2,15 +2,18 @@
 
 import asyncio
 import json
+import resource
 import select
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -272,3 +275,15 @@ def test_an_etcd_that_is_away_neither_stops_nor_fails_the_gateway(start_gateway:
     assert json.loads(httpx.post(f"http://127.0.0.1:{gateway.port}/api/login", json=CREDENTIALS).text)["code"] == 503
     gateway.terminate()
     assert gateway.wait() == 0
+
+
+def test_probes_answer_when_file_descriptors_are_used_up(start_gateway: StartGateway, users: UsersStub) -> None:
+    gateway = start_gateway(USER_SERVICE_TARGET=users.target)
+    resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (64, 64))
+    with ExitStack() as idle:
+        for _ in range(100):
+            idle.enter_context(socket.create_connection(("127.0.0.1", gateway.port), timeout=10))
+        wait_until(lambda: psutil.Process(gateway.pid).num_fds() == 64, 5, what="the gateway to be out of files")
+        for _ in range(20):
+            for path in ("/livez", "/readyz", "/metrics"):
+                assert httpx.get(f"http://127.0.0.1:{gateway.admin_port}{path}", timeout=1).status_code == 200
