@@ -13,7 +13,7 @@ from service_kit.telemetry import spans, trace
 from service_kit.telemetry.logs import AccessLog
 from user_svc import metrics
 from user_svc.database import DatabaseUnavailableError
-from user_svc.passwords import OverloadedError
+from user_svc.hash_queue import OverloadedError
 
 RETRY_AFTER = "retry-after"
 """The trailing metadata that says in how many seconds a refused call may be tried again."""

@@ -19,6 +19,7 @@ from user_svc import cpu_quota, metrics, service
 from user_svc.calls import STATUSES, CallInterceptor
 from user_svc.config import UserSettings
 from user_svc.database import Database
+from user_svc.hash_queue import HashQueue
 from user_svc.health import Health
 from user_svc.monitor import DatabaseMonitor
 from user_svc.passwords import Hasher
@@ -60,11 +61,11 @@ class Server:
         """
         self._settings = settings
         self._database = Database(settings.database)
-        self._hasher = Hasher(settings.bcrypt_cost, settings.hash_slots or cpu_quota.available())
+        self._hash_queue = HashQueue(Hasher(settings.bcrypt_cost), settings.hash_slots or cpu_quota.available())
         self._registrar: Registrar | None = None
         self._monitor = DatabaseMonitor(self._database, settings.database_variable, self._refresh)
         self._health = Health(SERVICE, self._lease_is_held, lambda: self._monitor.answers)
-        self._threads = ThreadPoolExecutor(self._hasher.capacity + SPARE_THREADS, thread_name_prefix="call")
+        self._threads = ThreadPoolExecutor(self._hash_queue.capacity + SPARE_THREADS, thread_name_prefix="call")
         self._grpc = grpc.server(
             self._threads,
             interceptors=[CallInterceptor(SERVICE, self._monitor.ask, settings.access_log_sample)],
@@ -72,7 +73,7 @@ class Server:
         )
         methods = user_pb2.DESCRIPTOR.services_by_name["UserService"].methods_by_name
         metrics.declare_calls(SERVICE, methods, [code.name for code in STATUSES])
-        users = service.UserService(Store(self._database), self._hasher, lambda: self._monitor.answers)
+        users = service.UserService(Store(self._database), self._hash_queue, lambda: self._monitor.answers)
         user_pb2_grpc.add_UserServiceServicer_to_server(users, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
@@ -114,7 +115,7 @@ class Server:
         self._health.end_watches()
         ended.wait()
         self._health.stop()
-        self._hasher.close()
+        self._hash_queue.close()
         self._monitor.stop(timeout=1.0)
         self._database.close()
 

@@ -1,23 +1,15 @@
 """The handlers of user.v1.UserService."""
 
 from collections.abc import Callable
-from concurrent.futures import Future
-from contextvars import copy_context
 from functools import partial
-from typing import TypeVar
 
 import grpc
 
 from protos.user.v1 import user_pb2, user_pb2_grpc
-from service_kit.telemetry import spans
 from user_svc import fields, metrics
 from user_svc.database import DatabaseUnavailableError
-from user_svc.passwords import CALL_SECONDS, Hasher, Ticket
-from user_svc.store import Account, NameTakenError, Store
-
-_NO_DEADLINE = 86400.0
-
-T = TypeVar("T")
+from user_svc.hash_queue import HashQueue
+from user_svc.store import NameTakenError, Store
 
 
 class UserService(user_pb2_grpc.UserServiceServicer):
@@ -26,10 +18,10 @@ class UserService(user_pb2_grpc.UserServiceServicer):
     A business outcome is an OK answer with `code` and `msg`; only failures of the system are gRPC statuses.
     """
 
-    def __init__(self, store: Store, hasher: Hasher, is_usable: Callable[[], bool]) -> None:
+    def __init__(self, store: Store, queue: HashQueue, is_usable: Callable[[], bool]) -> None:
         """`is_usable` tells from memory whether the database answered when it was last asked."""
         self._store = store
-        self._hasher = hasher
+        self._queue = queue
         self._is_usable = is_usable
 
     def Register(self, request: user_pb2.RegisterRequest, context: grpc.ServicerContext) -> user_pb2.RegisterResponse:
@@ -40,8 +32,8 @@ class UserService(user_pb2_grpc.UserServiceServicer):
         self._be_usable()
         if self._store.is_taken(request.username):
             return _taken()
-        with self._hasher.admission(_remaining(context)) as ticket:
-            password_hash = _on_a_core(ticket, lambda: self._hasher.hash(request.password), context)
+        with self._queue.admit(context.time_remaining(), context.add_callback) as admission:
+            password_hash = admission.hash(request.password)
         try:
             user_id = self._store.add(request.username, password_hash)
         except NameTakenError:
@@ -55,16 +47,13 @@ class UserService(user_pb2_grpc.UserServiceServicer):
             metrics.logins.labels("invalid").inc()
             return user_pb2.LoginResponse(code=400, msg=f"参数错误: {problem}")
         self._be_usable()
-        with self._hasher.admission(_remaining(context)) as ticket:
+        with self._queue.admit(context.time_remaining(), context.add_callback) as admission:
             account = self._store.find(request.username)
-            stored = account.password_hash if account else None
-            fits = _on_a_core(ticket, lambda: self._hasher.check(request.password, stored), context)
-        if account is None or not fits:
+            matches = admission.check(request.password, account.password_hash if account else None)
+        if account is None or not matches:
             metrics.logins.labels("denied").inc()
             return user_pb2.LoginResponse(code=401, msg="密码错误")
-        if self._hasher.is_outdated(account.password_hash):
-            renewal = partial(copy_context().run, self._renew, account, request.password)
-            context.add_callback(lambda: self._hasher.when_idle(renewal))
+        self._queue.renew(request.password, account.password_hash, partial(self._store.replace_hash, account))
         metrics.logins.labels("success").inc()
         return user_pb2.LoginResponse(code=200, msg="登录成功", user_id=account.id, username=account.username)
 
@@ -72,42 +61,7 @@ class UserService(user_pb2_grpc.UserServiceServicer):
         if not self._is_usable():
             raise DatabaseUnavailableError("NOT_ANSWERING")
 
-    def _renew(self, account: Account, password: str) -> None:
-        with spans.within("password.hash"):
-            renewed = self._hasher.hash(password)
-        self._store.replace_hash(account, renewed)
-
 
 def _taken() -> user_pb2.RegisterResponse:
     metrics.registrations.labels("duplicate").inc()
     return user_pb2.RegisterResponse(code=409, msg="用户名已存在")
-
-
-def _on_a_core(ticket: Ticket, job: Callable[[], T], context: grpc.ServicerContext) -> T:
-    """Wait for the job, and take it out of the queue when the caller goes away."""
-    waiting = spans.begin("password.wait")
-
-    def on_a_core() -> T:
-        waiting.end()
-        with spans.within("password.hash"):
-            return job()
-
-    future = ticket.submit(partial(copy_context().run, on_a_core))
-    context.add_callback(lambda: _cancel(future))
-    try:
-        return future.result(_remaining(context))
-    except BaseException as error:
-        waiting.fail(type(error).__qualname__)
-        raise
-    finally:
-        waiting.end()
-
-
-def _cancel(future: "Future[T]") -> None:
-    future.cancel()
-
-
-def _remaining(context: grpc.ServicerContext) -> float:
-    remaining = context.time_remaining()
-    # A call without a deadline counts as one that ends in centuries.
-    return CALL_SECONDS if remaining is None or remaining > _NO_DEADLINE else remaining

@@ -16,7 +16,7 @@ from tests.support.wait import wait_until
 from tests.user_svc.client import code_of
 from user_svc.calls import CallInterceptor
 from user_svc.database import DatabaseUnavailableError
-from user_svc.passwords import OverloadedError
+from user_svc.hash_queue import OverloadedError
 
 SERVICE = "test.Service"
 CANARY = "c4n4ry"

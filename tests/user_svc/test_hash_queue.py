@@ -1,0 +1,305 @@
+"""The queue before the cores: who is admitted, in which order, and what an admission is worth."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from tests.support.wait import wait_until
+from user_svc.hash_queue import Admission, HashQueue, OverloadedError
+from user_svc.passwords import Hasher
+
+COST = 6
+SLOTS = 2
+LONG = 60.0
+
+OLD_HASH = "$2b$04$" + "." * 53
+
+
+class ControlledHasher(Hasher):
+    """Hashes hold their cores until `proceed` is set, and then take `seconds` of a clock of their own."""
+
+    def __init__(self) -> None:
+        super().__init__(COST)
+        self.calibrated = 1.0
+        self.seconds = 1.0
+        self.now = 0.0
+        self.proceed = threading.Event()
+        self.started: list[str] = []
+        self.peak = 0
+        self._running = 0
+        self._lock = threading.Lock()
+
+    def clock(self) -> float:
+        return self.now
+
+    def calibrate(self) -> float:
+        return self.calibrated
+
+    def hash(self, password: str) -> str:
+        with self._lock:
+            self.started.append(password)
+            self._running += 1
+            self.peak = max(self.peak, self._running)
+        assert self.proceed.wait(LONG)
+        with self._lock:
+            self._running -= 1
+            self.now += self.seconds
+        return "hash"
+
+    def check(self, password: str, stored: str | None) -> bool:
+        return bool(self.hash(password) and stored)
+
+
+class Calls:
+    """Calls that each admit one hash, from threads of their own as the gRPC server's."""
+
+    def __init__(self, queue: HashQueue, hasher: ControlledHasher) -> None:
+        self.queue = queue
+        self.hasher = hasher
+        self.threads = ThreadPoolExecutor(300)
+        self.cancels: list[Callable[[], None]] = []
+
+    def start(self, password: str = "password", remaining: float | None = LONG) -> Future[str]:
+        """Return the call once it is on a core or in the queue.
+
+        Raises:
+            OverloadedError: when it is refused.
+        """
+        depth = waiting()
+        began = len(self.hasher.started)
+        call = self.threads.submit(self._call, password, remaining)
+        wait_until(lambda: call.done() or waiting() > depth or len(self.hasher.started) > began)
+        if call.done():
+            call.result()
+        return call
+
+    def fill(self) -> list[Future[str]]:
+        """Take all cores."""
+        return [self.start() for _ in range(SLOTS)]
+
+    def _call(self, password: str, remaining: float | None) -> str:
+        with self.queue.admit(remaining, self._on_cancel) as admission:
+            return admission.hash(password)
+
+    def _on_cancel(self, cancel: Callable[[], None]) -> bool:
+        self.cancels.append(cancel)
+        return True
+
+
+def waiting() -> float:
+    return REGISTRY.get_sample_value("password_hash_queue_depth") or 0.0
+
+
+def idle(calls: Calls) -> bool:
+    return calls.queue._reserved == 0
+
+
+@pytest.fixture
+def hasher() -> ControlledHasher:
+    return ControlledHasher()
+
+
+@pytest.fixture
+def make_calls(hasher: ControlledHasher) -> Iterator[Callable[[int], Calls]]:
+    made: list[Calls] = []
+
+    def make(slots: int) -> Calls:
+        made.append(Calls(HashQueue(hasher, slots, clock=hasher.clock), hasher))
+        return made[-1]
+
+    yield make
+    hasher.proceed.set()
+    for calls in made:
+        calls.threads.shutdown()
+        calls.queue.close()
+
+
+@pytest.fixture
+def calls(make_calls: Callable[[int], Calls]) -> Calls:
+    return make_calls(SLOTS)
+
+
+def never_cancelled(_cancel: Callable[[], None]) -> bool:
+    return True
+
+
+def test_as_many_hashes_run_as_there_are_slots(calls: Calls, hasher: ControlledHasher) -> None:
+    started = [calls.start() for _ in range(6)]
+    assert waiting() == 4
+    hasher.proceed.set()
+    for call in started:
+        call.result(LONG)
+    assert (len(hasher.started), hasher.peak) == (6, SLOTS)
+    assert waiting() == 0
+
+
+def test_admitted_calls_are_served_in_order(make_calls: Callable[[int], Calls], hasher: ControlledHasher) -> None:
+    calls = make_calls(1)
+    order = [f"password {number}" for number in range(20)]
+    started = [calls.start(password) for password in order]
+    hasher.proceed.set()
+    for call in started:
+        call.result(LONG)
+    assert hasher.started == order
+
+
+def test_calls_that_would_be_late_are_refused_at_once(calls: Calls) -> None:
+    for _ in range(4):
+        calls.start()
+    with pytest.raises(OverloadedError) as refused:
+        calls.start(remaining=3.0)  # two rounds are ahead, so this one would end after 4.2 s
+    assert refused.value.retry_after == 2
+    with pytest.raises(OverloadedError) as refused:
+        calls.start(remaining=0.5)
+    assert refused.value.retry_after == 4
+    calls.start(remaining=4.5)
+
+
+@pytest.mark.parametrize("remaining", [None, 1e10])
+def test_a_call_without_deadline_has_five_seconds(calls: Calls, remaining: float | None) -> None:
+    for _ in range(6):
+        calls.start()
+    with pytest.raises(OverloadedError) as refused:
+        calls.start(remaining=remaining)
+    assert refused.value.retry_after == 1
+
+
+def test_a_free_core_is_never_refused(make_calls: Callable[[int], Calls], hasher: ControlledHasher) -> None:
+    hasher.calibrated = 1000.0  # as measured on a machine that stood still
+    calls = make_calls(SLOTS)
+    for _ in range(SLOTS):
+        calls.start(remaining=1.0)
+    with pytest.raises(OverloadedError):
+        calls.start(remaining=1.0)
+
+
+def test_hashes_correct_a_wrong_calibration(make_calls: Callable[[int], Calls], hasher: ControlledHasher) -> None:
+    hasher.calibrated = 1000.0
+    calls = make_calls(SLOTS)
+    hasher.proceed.set()
+    for _ in range(50):
+        calls.start(remaining=1.0).result(LONG)
+    wait_until(lambda: idle(calls))
+    hasher.proceed.clear()
+    calls.fill()
+    calls.start(remaining=5.0)
+
+
+def test_an_unused_admission_frees_its_place(calls: Calls) -> None:
+    for _ in range(20):
+        with calls.queue.admit(1.5, never_cancelled):
+            pass
+
+
+def test_the_queue_is_bounded(make_calls: Callable[[int], Calls], hasher: ControlledHasher) -> None:
+    hasher.calibrated = 0.0
+    calls = make_calls(SLOTS)
+    for _ in range(calls.queue.capacity):
+        calls.start()
+    with pytest.raises(OverloadedError):
+        calls.start()
+
+
+def test_a_cancelled_call_leaves_the_queue(calls: Calls, hasher: ControlledHasher) -> None:
+    running = calls.fill()
+    queued = [calls.start() for _ in range(3)]
+    for cancel in calls.cancels[SLOTS:]:
+        cancel()
+    for call in queued:
+        with pytest.raises(CancelledError):
+            call.result(LONG)
+    assert waiting() == 0
+    hasher.proceed.set()
+    for call in running:
+        call.result(LONG)
+    assert len(hasher.started) == SLOTS
+    wait_until(lambda: idle(calls))
+
+
+def test_a_call_cancelled_before_is_not_begun(calls: Calls) -> None:
+    with pytest.raises(CancelledError), calls.queue.admit(LONG, lambda _: False):
+        pytest.fail("it was admitted")
+    assert idle(calls)
+
+
+def test_a_hash_of_a_cancelled_call_is_dropped(calls: Calls, hasher: ControlledHasher) -> None:
+    call = calls.start()
+    calls.cancels[0]()
+    hasher.proceed.set()
+    with pytest.raises(CancelledError):
+        call.result(LONG)
+    wait_until(lambda: idle(calls))
+
+
+def test_waiting_ends_with_the_deadline(calls: Calls) -> None:
+    calls.fill()
+    hurried = calls.start(remaining=3.0)
+    with pytest.raises(TimeoutError):
+        hurried.result(LONG)
+    assert waiting() == 0
+
+
+def test_a_hash_that_cannot_be_ready_is_not_begun(calls: Calls, hasher: ControlledHasher) -> None:
+    calls.fill()
+    late = calls.start(remaining=LONG)
+    hasher.seconds = LONG
+    hasher.proceed.set()
+    with pytest.raises(OverloadedError):
+        late.result(LONG)
+    assert len(hasher.started) == SLOTS
+
+
+def test_one_admission_checks_and_hashes(make_calls: Callable[[int], Calls], hasher: ControlledHasher) -> None:
+    calls = make_calls(1)
+
+    def change(admission: Admission) -> str:
+        assert admission.check("current", OLD_HASH)
+        return admission.hash("new")
+
+    with calls.queue.admit(LONG, never_cancelled, hashes=2) as admission:
+        changing = calls.threads.submit(change, admission)
+        wait_until(lambda: hasher.started)
+        other = calls.start("other")
+        hasher.proceed.set()
+        assert changing.result(LONG) == "hash"
+    other.result(LONG)
+    assert hasher.started == ["current", "new", "other"]
+
+
+def test_two_hashes_need_twice_the_time(calls: Calls) -> None:
+    calls.fill()
+    with pytest.raises(OverloadedError), calls.queue.admit(4.0, never_cancelled, hashes=2):
+        pytest.fail("it was admitted")
+    with calls.queue.admit(4.0, never_cancelled):
+        pass
+
+
+def test_a_renewal_waits_for_no_other_hash(calls: Calls, hasher: ControlledHasher) -> None:
+    renewed: list[str] = []
+    call = calls.start()
+    calls.queue.renew("password", OLD_HASH, renewed.append)
+    hasher.proceed.set()
+    call.result(LONG)
+    wait_until(lambda: idle(calls))
+    calls.queue.renew("password", "$2b$06$" + "." * 53, renewed.append)  # today's cost
+    assert not renewed
+    calls.queue.renew("password", OLD_HASH, renewed.append)
+    wait_until(lambda: renewed == ["hash"])
+    wait_until(lambda: idle(calls))
+
+
+def test_a_failed_renewal_is_logged_without_secrets(
+    calls: Calls, hasher: ControlledHasher, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(hashed: str) -> Any:
+        raise RuntimeError(f"hunter2 {hashed}")
+
+    hasher.proceed.set()
+    calls.queue.renew("password", OLD_HASH, fail)
+    wait_until(lambda: "not renewed" in caplog.text)
+    assert "hunter2" not in caplog.text
+    wait_until(lambda: idle(calls))

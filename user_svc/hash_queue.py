@@ -1,0 +1,248 @@
+"""The queue of passwords to hash: bounded, first come first served, refusing at once what would be late."""
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import TypeVar
+
+from service_kit.telemetry import spans
+from user_svc import metrics
+from user_svc.passwords import Hasher
+
+CALL_SECONDS = 5.0
+"""The deadline of a call that brings none, and the length of the queue in seconds."""
+
+_NO_DEADLINE = 86400.0
+"""Seconds; gRPC reports the missing deadline of a call as centuries."""
+_FASTEST = 0.4
+"""Seconds that a hash of cost 14 takes on a fast core. No measurement: one that went wrong would be felt for ever."""
+_MAX_CAPACITY = 256
+_MARGIN = 1.4
+_WEIGHT = 0.2
+"""Of the newest measurement in the moving average."""
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class OverloadedError(Exception):
+    """A password was refused because it could not be hashed before the call's deadline."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"the hash queue is full for {retry_after} s")
+        self.retry_after = retry_after
+        """Whole seconds, at least 1, until a call with the same deadline would be admitted."""
+
+
+class _Estimate:
+    """The seconds that a hash takes."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def observe(self, seconds: float) -> None:
+        self.seconds += _WEIGHT * (seconds - self.seconds)
+
+
+class _Cores:
+    """A semaphore that serves in the order of arrival; threading.Semaphore lets newcomers pass threads that wait."""
+
+    def __init__(self, count: int) -> None:
+        self._lock = threading.Lock()
+        self._free = count
+        self._waiting: deque[threading.Event] = deque()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def acquire(self, turn: threading.Event) -> bool:
+        """Set `turn` once a core is free for it; return whether one was free at once."""
+        with self._lock:
+            if not self._free:
+                self._waiting.append(turn)
+                return False
+            self._free -= 1
+        turn.set()
+        return True
+
+    def release(self, turn: threading.Event) -> None:
+        """Give back the core, or leave the queue when it has none yet."""
+        with self._lock:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+            elif self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._free += 1
+
+
+class Admission:
+    """A reserved place in the queue.
+
+    Its hashes run in the calling thread, one after the other, on one core that it holds from the first one until the
+    admission ends. Each method waits for the core and raises
+
+        TimeoutError: when the call's deadline passed.
+        CancelledError: when the client cancelled the call.
+        OverloadedError: when the core became free so late that no hash could be ready by the deadline.
+    """
+
+    def __init__(
+        self, hasher: Hasher, cores: _Cores, estimate: _Estimate, clock: Callable[[], float], deadline: float
+    ) -> None:
+        self._hasher = hasher
+        self._cores = cores
+        self._estimate = estimate
+        self._clock = clock
+        self._deadline = deadline
+        self._turn = threading.Event()
+        self._queued = False
+        self._cancelled = False
+
+    def check(self, password: str, stored: str | None) -> bool:
+        """Tell whether the password matches the stored hash, as Hasher.check does."""
+        matches, seconds = self._on_core(lambda: self._hasher.check(password, stored))
+        if not (matches and stored and self._hasher.is_outdated(stored)):  # that took fewer rounds than others
+            self._estimate.observe(seconds)
+        self._raise_if_cancelled()
+        return matches
+
+    def hash(self, password: str) -> str:
+        """Return a new hash."""
+        hashed, seconds = self._on_core(lambda: self._hasher.hash(password))
+        self._estimate.observe(seconds)
+        self._raise_if_cancelled()
+        return hashed
+
+    def cancel(self) -> None:
+        """Give up the place in the queue; a hash that runs is finished, and its result dropped."""
+        self._cancelled = True
+        self._turn.set()
+
+    def end(self) -> None:
+        """Let the next one have the core."""
+        if self._queued:
+            self._cores.release(self._turn)
+
+    def _on_core(self, job: Callable[[], T]) -> tuple[T, float]:
+        if not self._queued:
+            with spans.within("password.wait"):
+                self._wait_for_core()
+        with spans.within("password.hash"):
+            started = self._clock()
+            result = job()
+            seconds = self._clock() - started
+        metrics.hash_seconds.observe(seconds)
+        return result, seconds
+
+    def _wait_for_core(self) -> None:
+        self._queued = True
+        at_once = self._cores.acquire(self._turn)
+        if not self._turn.wait(max(0.0, self._deadline - self._clock())):
+            raise TimeoutError
+        self._raise_if_cancelled()
+        # A core that was free at once hashes whatever the estimate says, for only a hash can correct that.
+        if not at_once and self._clock() + self._estimate.seconds > self._deadline:
+            metrics.hash_rejected.inc()
+            raise OverloadedError(1)
+
+    def _raise_if_cancelled(self) -> None:
+        if self._cancelled:  # as gRPC also does to a call whose deadline passed
+            raise TimeoutError if self._clock() >= self._deadline else CancelledError
+
+
+class HashQueue:
+    """Hashes and checks passwords, `slots` at a time."""
+
+    def __init__(self, hasher: Hasher, slots: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` tells seconds, as time.monotonic does."""
+        self._hasher = hasher
+        self._slots = slots
+        self._clock = clock
+        self._cores = _Cores(slots)
+        self._estimate = _Estimate(hasher.calibrate())
+        self._lock = threading.Lock()
+        self._reserved = 0
+        self._renewals = ThreadPoolExecutor(1, thread_name_prefix="renewal")
+        self.capacity = min(_MAX_CAPACITY, math.ceil(slots * CALL_SECONDS / (_FASTEST * 2.0 ** (hasher.cost - 14))))
+        """Hashes that are reserved at most: not even a fast core could do more by their deadlines."""
+        metrics.hash_queue_depth.set_function(lambda: self._cores.waiting)
+
+    @contextmanager
+    def admit(
+        self, time_remaining: float | None, on_cancel: Callable[[Callable[[], None]], bool], *, hashes: int = 1
+    ) -> Iterator[Admission]:
+        """Reserve `hashes` hashes, or refuse at once.
+
+        Args:
+            time_remaining: seconds until the call's deadline, None when it has none (ServicerContext.time_remaining).
+            on_cancel: has a function called when the call is cancelled, and returns False when that has happened
+                already (ServicerContext.add_callback).
+            hashes: how many the admission will ask for.
+
+        Raises:
+            OverloadedError: when they could not be done by the deadline.
+            CancelledError: when the call is cancelled already.
+        """
+        if time_remaining is None or time_remaining > _NO_DEADLINE:
+            time_remaining = CALL_SECONDS
+        self._reserve(hashes, time_remaining)
+        admission = self._admission(time_remaining)
+        try:
+            if not on_cancel(admission.cancel):
+                raise CancelledError
+            yield admission
+        finally:
+            self._leave(admission, hashes)
+
+    def renew(self, password: str, stored: str, store: Callable[[str], object]) -> None:
+        """Replace a stored hash of a lower cost in the background if no other hash is to be done now.
+
+        `store` is called with the new hash. A renewal that is dropped is due again at the next login.
+        """
+        if not self._hasher.is_outdated(stored):
+            return
+        with self._lock:
+            if self._reserved:
+                return
+            self._reserved = 1
+        admission = self._admission(CALL_SECONDS)
+        renewal = self._renewals.submit(copy_context().run, lambda: store(admission.hash(password)))
+        renewal.add_done_callback(lambda _: self._leave(admission, 1))
+        renewal.add_done_callback(_log_failure)
+
+    def close(self) -> None:
+        """Wait for a renewal that runs; one that waits is dropped."""
+        self._renewals.shutdown(wait=True, cancel_futures=True)
+
+    def _admission(self, time_remaining: float) -> Admission:
+        deadline = self._clock() + time_remaining
+        return Admission(self._hasher, self._cores, self._estimate, self._clock, deadline)
+
+    def _reserve(self, hashes: int, time_remaining: float) -> None:
+        with self._lock:
+            ahead = self._reserved // self._slots
+            late = (ahead + hashes) * self._estimate.seconds * _MARGIN - time_remaining if ahead else 0.0
+            if late <= 0 and self._reserved + hashes <= self.capacity:
+                self._reserved += hashes
+                return
+        metrics.hash_rejected.inc()
+        raise OverloadedError(max(1, math.ceil(late)))
+
+    def _leave(self, admission: Admission, hashes: int) -> None:
+        admission.end()
+        with self._lock:
+            self._reserved -= hashes
+
+
+def _log_failure(renewal: "Future[object]") -> None:
+    if not renewal.cancelled() and (error := renewal.exception()) is not None:
+        logger.warning("a stored hash was not renewed", extra={"cause": type(error).__name__})
