@@ -23,7 +23,9 @@ _NO_DEADLINE = 86400.0
 _FASTEST = 0.4
 """Seconds that a hash of cost 14 takes on a fast core. No measurement: one that went wrong would be felt for ever."""
 _MAX_CAPACITY = 256
-_MARGIN = 1.4
+_GROWTH = 2.0
+"""How many times the fastest hash a hash may take later on: a flood shares the cores with those who send it, and what
+was measured before it does not tell. Ten floods of 150 logins on 2 cores made hashes slower by 1.7 at most."""
 _WEIGHT = 0.2
 """Of the newest measurement in the moving average."""
 
@@ -42,13 +44,20 @@ class OverloadedError(Exception):
 
 
 class _Estimate:
-    """The seconds that a hash takes."""
+    """The seconds that a hash takes: at least, and as planned for hashes that are admitted now."""
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+        self.fastest = seconds
+        self._recent = seconds
+
+    @property
+    def planned(self) -> float:
+        return max(_GROWTH * self.fastest, self._recent)
 
     def observe(self, seconds: float) -> None:
-        self.seconds += _WEIGHT * (seconds - self.seconds)
+        """Take in a measurement: the moving average rises to a peak at once and falls slowly (peak EWMA)."""
+        self.fastest = min(self.fastest, seconds)
+        self._recent = max(seconds, self._recent + _WEIGHT * (seconds - self._recent))
 
 
 class _Cores:
@@ -150,7 +159,7 @@ class Admission:
             raise TimeoutError
         self._raise_if_cancelled()
         # A core that was free at once hashes whatever the estimate says, for only a hash can correct that.
-        if not at_once and self._clock() + self._estimate.seconds > self._deadline:
+        if not at_once and self._clock() + self._estimate.fastest > self._deadline:
             metrics.hash_rejected.inc()
             raise OverloadedError(1)
 
@@ -230,7 +239,7 @@ class HashQueue:
     def _reserve(self, hashes: int, time_remaining: float) -> None:
         with self._lock:
             ahead = self._reserved // self._slots
-            late = (ahead + hashes) * self._estimate.seconds * _MARGIN - time_remaining if ahead else 0.0
+            late = (ahead + hashes) * self._estimate.planned - time_remaining if ahead else 0.0
             if late <= 0 and self._reserved + hashes <= self.capacity:
                 self._reserved += hashes
                 return

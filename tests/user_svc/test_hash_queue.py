@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -76,6 +77,14 @@ class Calls:
         if call.done():
             call.result()
         return call
+
+    def flood(self, remaining: float) -> list[Future[str]]:
+        """Return all that are admitted before the first refusal."""
+        admitted: list[Future[str]] = []
+        with suppress(OverloadedError):
+            while True:
+                admitted.append(self.start(remaining=remaining))
+        return admitted
 
     def fill(self) -> list[Future[str]]:
         """Take all cores."""
@@ -151,21 +160,48 @@ def test_calls_that_would_be_late_are_refused_at_once(calls: Calls) -> None:
     for _ in range(4):
         calls.start()
     with pytest.raises(OverloadedError) as refused:
-        calls.start(remaining=3.0)  # two rounds are ahead, so this one would end after 4.2 s
+        calls.start(remaining=4.5)  # two rounds of 2 s are ahead, so this one would end after 6 s
     assert refused.value.retry_after == 2
     with pytest.raises(OverloadedError) as refused:
         calls.start(remaining=0.5)
-    assert refused.value.retry_after == 4
-    calls.start(remaining=4.5)
+    assert refused.value.retry_after == 6
+    calls.start(remaining=6.0)
 
 
 @pytest.mark.parametrize("remaining", [None, 1e10])
 def test_a_call_without_deadline_has_five_seconds(calls: Calls, remaining: float | None) -> None:
-    for _ in range(6):
-        calls.start()
+    for _ in range(4):
+        calls.start(remaining=remaining)
     with pytest.raises(OverloadedError) as refused:
         calls.start(remaining=remaining)
     assert refused.value.retry_after == 1
+
+
+def test_admitted_calls_are_served_when_hashes_slow_down(
+    make_calls: Callable[[int], Calls], hasher: ControlledHasher
+) -> None:
+    hasher.calibrated = 10.0
+    calls = make_calls(1)
+    admitted = calls.flood(remaining=80.0)
+    hasher.seconds = 20.0  # as when the flood itself takes half of the cores
+    hasher.proceed.set()
+    for call in admitted:
+        call.result(LONG)
+    assert len(admitted) > 1
+    assert hasher.now <= 80.0
+
+
+def test_one_slow_hash_makes_the_queue_shorter(make_calls: Callable[[int], Calls], hasher: ControlledHasher) -> None:
+    calls = make_calls(1)
+    hasher.seconds = 10.0
+    hasher.proceed.set()
+    calls.start().result(LONG)
+    wait_until(lambda: idle(calls))
+    hasher.proceed.clear()
+    calls.start()
+    with pytest.raises(OverloadedError):
+        calls.start(remaining=19.0)
+    calls.start(remaining=20.0)
 
 
 def test_a_free_core_is_never_refused(make_calls: Callable[[int], Calls], hasher: ControlledHasher) -> None:
@@ -237,7 +273,7 @@ def test_a_hash_of_a_cancelled_call_is_dropped(calls: Calls, hasher: ControlledH
 
 def test_waiting_ends_with_the_deadline(calls: Calls) -> None:
     calls.fill()
-    hurried = calls.start(remaining=3.0)
+    hurried = calls.start(remaining=4.0)
     with pytest.raises(TimeoutError):
         hurried.result(LONG)
     assert waiting() == 0
@@ -272,9 +308,9 @@ def test_one_admission_checks_and_hashes(make_calls: Callable[[int], Calls], has
 
 def test_two_hashes_need_twice_the_time(calls: Calls) -> None:
     calls.fill()
-    with pytest.raises(OverloadedError), calls.queue.admit(4.0, never_cancelled, hashes=2):
+    with pytest.raises(OverloadedError), calls.queue.admit(5.0, never_cancelled, hashes=2):
         pytest.fail("it was admitted")
-    with calls.queue.admit(4.0, never_cancelled):
+    with calls.queue.admit(5.0, never_cancelled):
         pass
 
 
