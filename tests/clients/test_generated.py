@@ -1,4 +1,4 @@
-"""Clients that others generate from the contract: each is generated, compiled with all checks, and used."""
+"""Clients generated from the contract: each is generated, compiled with all checks, and used."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ import pytest
 
 from tests.clients.conftest import check
 from tests.clients.tools import CONTRACT, HERE, VENV, cached, debian, run, tool
-from tests.support.process import Process
+from tests.support.process import ROOT
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
 
@@ -26,11 +26,11 @@ class Client(NamedTuple):
 
 def npm_packages() -> Path:
     npm = debian("npm", "npm")
-    return cached(
-        "npm",
-        [HERE / "npm" / name for name in ("package.json", "package-lock.json")],
-        lambda folder: run(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder) and None,
-    )
+
+    def fetch(folder: Path) -> None:
+        run(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
+
+    return cached("npm", [HERE / "npm" / name for name in ("package.json", "package-lock.json")], fetch)
 
 
 def openapi_typescript(folder: Path) -> Client:
@@ -47,7 +47,7 @@ def openapi_python_client(folder: Path) -> Client:
     generator = tool("openapi-python-client", "run make clients-test, which installs it")
     package = folder / "video_platform_user_api_client"
     config = HERE / "python" / "openapi-python-client.yaml"
-    arguments = ["--config", config, "--path", CONTRACT, "--output-path", package, "--meta", "none"]
+    arguments = [f"--config={config}", f"--path={CONTRACT}", f"--output-path={package}", "--meta=none"]
     run(generator, "generate", *arguments, cwd=folder)
     shutil.copy(HERE / "python" / "generated.py", folder)
     mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--python-executable={VENV / 'python'}"]
@@ -103,6 +103,11 @@ def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return generated
 
 
-def test_generated_client_understands_each_answer(client: Client, gateway: Process, username: str) -> None:
-    answers = json.loads(client.call(f"http://127.0.0.1:{gateway.port}", username))
+def test_generated_client_understands_each_answer(client: Client, url: str, username: str) -> None:
+    answers = json.loads(client.call(url, username))
     check(answers, username, problems=client.asks_for_problems)
+
+
+def test_linter_finds_nothing_in_the_contract() -> None:
+    redocly = npm_packages() / "node_modules" / ".bin" / "redocly"
+    run(redocly, "lint", cwd=ROOT, env={"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"})
