@@ -4,7 +4,6 @@ It does the same work: validation, trace ids, one access log line a request, met
 deadline. It lacks the gateway's body limits, strict JSON, error shapes and draining; the gateway pays for them.
 """
 
-import asyncio
 import logging
 import os
 import time
@@ -14,7 +13,6 @@ from typing import Annotated, Any
 
 import grpc.aio
 import jwt
-import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import Counter, Gauge, Histogram
@@ -22,12 +20,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bench import peer_logs
+from bench.listening import serve
 from protos.user.v1 import user_pb2, user_pb2_grpc
-from service_kit.telemetry import logs, metrics, trace
 
 logger = logging.getLogger("fastapi_peer")
 requests = Counter("http_requests", "Requests.", ["method", "route", "status"])
-seconds = Histogram("http_request_duration_seconds", "Seconds.", ["method", "route"], buckets=metrics.LATENCY_BUCKETS)
+seconds = Histogram(
+    "http_request_duration_seconds",
+    "Seconds.",
+    ["method", "route"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
+)
 in_flight = Gauge("http_requests_in_flight", "Requests in flight.")
 
 SECRET = os.environ["JWT_SECRET"]
@@ -44,15 +48,15 @@ class Observed:
             await self._app(scope, receive, send)
             return
         sent = next((value for name, value in scope["headers"] if name == b"x-trace-id"), b"")
-        trace_id = trace.accept(sent.decode("latin-1"))
-        token = trace.current.set(trace_id)
+        trace_id = peer_logs.resolve_trace_id(sent.decode("latin-1"))
+        token = peer_logs.trace_id.set(trace_id)
         status = 500
 
         async def send_with_trace_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[trace.HEADER] = trace_id
+                MutableHeaders(scope=message)[peer_logs.HEADER] = trace_id
             await send(message)
 
         begun = time.perf_counter()
@@ -67,7 +71,7 @@ class Observed:
             requests.labels(method, route, str(status)).inc()
             seconds.labels(method, route).observe(duration)
             logger.info("request", extra={"route": route, "method": method, "code": status, "duration": duration})
-            trace.current.reset(token)
+            peer_logs.trace_id.reset(token)
 
 
 class Credentials(BaseModel):
@@ -114,7 +118,7 @@ bearer = HTTPBearer()
 
 
 def metadata() -> tuple[tuple[str, str], ...]:
-    return ((trace.METADATA_KEY, trace.current.get()),)
+    return ((peer_logs.METADATA_KEY, peer_logs.trace_id.get()),)
 
 
 async def identity(credentials: Annotated[HTTPAuthorizationCredentials, Depends(bearer)]) -> dict[str, Any]:
@@ -148,20 +152,6 @@ async def profile(claims: Annotated[dict[str, Any], Depends(identity)]) -> Profi
     return Profile(code=200, msg="获取用户信息成功", data=user)
 
 
-async def main() -> None:
-    logs.configure("fastapi_peer")
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, access_log=False, loop="uvloop", http="httptools"
-    )
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110  # uvicorn offers no event
-        await asyncio.sleep(0.01)
-    logger.info("listening", extra={"port": server.servers[0].sockets[0].getsockname()[1]})
-    await serving
-
-
 if __name__ == "__main__":
-    import uvloop
-
-    uvloop.run(main())
+    peer_logs.configure("fastapi_peer")
+    serve(app)

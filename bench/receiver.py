@@ -1,9 +1,8 @@
 """A receiver of OTLP over HTTP that reads what it is sent and keeps nothing. Run as a process."""
 
-import logging
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from service_kit.telemetry import logs
+from bench.listening import announce
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -18,12 +17,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002
 
 
-def main() -> None:
-    logs.configure("receiver")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    logging.getLogger(__name__).info("listening", extra={"port": server.server_port})
-    server.serve_forever()
-
-
 if __name__ == "__main__":
-    main()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    announce(server.server_port)
+    server.serve_forever()
