@@ -78,7 +78,7 @@ def run(
         lines.append(f"delay = function() return {pause_ms} end")
     script = folder / "load.lua"
     script.write_text("\n".join(lines) + _SUMMARY)
-    wrk = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url + request.path]
+    wrk = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout=10s", "-s", str(script), url + request.path]
     command = ["taskset", "-c", str(CLIENT_CORE), *wrk]
     output = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=True).stdout
     found = re.search(r"^RESULT (.*)$", output, re.MULTILINE)
