@@ -19,7 +19,7 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 SERVER_CORE, CLIENT_CORE = 0, (os.cpu_count() or 2) - 1
 
-START_TIMEOUT = 30.0
+START_TIMEOUT = 60.0
 
 JWT_SECRET = "a-secret-for-benches-that-is-long-enough"
 CREDENTIALS = {"username": "bench_user", "password": "password123"}
