@@ -12,9 +12,9 @@ from gateway_svc.authentication import Authentication
 from gateway_svc.handlers import Handlers
 from gateway_svc.health import Health
 from gateway_svc.middleware import Authenticate, ContractMiddleware
-from gateway_svc.observation import Observer
 from gateway_svc.tokens import Tokens
 from gateway_svc.users_client import UsersBusyError, UsersClient, UsersFailedError, UsersUnavailableError
+from service_kit.telemetry.access_log import AccessLog
 
 CONTRACT = Path(__file__).resolve().parent.parent / "openapi" / "openapi.yaml"
 
@@ -27,7 +27,7 @@ ERRORS = {
 
 
 def build(
-    users: UsersClient, tokens: Tokens, health: Health, *, body_timeout: float, access_log_sample: float
+    users: UsersClient, tokens: Tokens, health: Health, *, body_timeout: float, access_log: AccessLog
 ) -> AsyncApp:
     """Return the gateway's application; it depends on no server.
 
@@ -40,7 +40,7 @@ def build(
         authenticate=Authentication(tokens).identify,
         health=health,
         body_timeout=body_timeout,
-        access_log_sample=access_log_sample,
+        access_log=access_log,
     )
 
 
@@ -51,7 +51,7 @@ def serve(
     authenticate: Authenticate,
     health: Health,
     body_timeout: float,
-    access_log_sample: float,
+    access_log: AccessLog,
 ) -> AsyncApp:
     """Return an application that serves `contract` by the methods of `handlers`, named as its operationIds.
 
@@ -62,7 +62,7 @@ def serve(
     middleware = ContractMiddleware(
         authenticate=authenticate,
         errors=ERRORS,
-        observer=Observer(access_log_sample),
+        access_log=access_log,
         is_draining=lambda: health.draining,
         body_timeout=body_timeout,
     )

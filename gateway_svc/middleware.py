@@ -16,8 +16,9 @@ from gateway_svc.contract import Match, Operation, Routes, compile_operations
 from gateway_svc.contract.parameters import fields_of
 from gateway_svc.docs import Documents
 from gateway_svc.http_server import hang_up
-from gateway_svc.observation import CLIENT_CLOSED_REQUEST, Observer
+from gateway_svc.observation import Observed
 from gateway_svc.problems import JSON, ClientGoneError, Headers, Problem
+from service_kit.telemetry.access_log import AccessLog
 
 Authenticate = Callable[[Sequence[tuple[bytes, bytes]]], object]
 """From the headers of a request to the `identity` that handlers take; raises Problem."""
@@ -45,7 +46,7 @@ class ContractMiddleware(SpecMiddleware):
         *,
         authenticate: Authenticate,
         errors: Mapping[type[Exception], Callable[[Any], Problem]],
-        observer: Observer,
+        access_log: AccessLog,
         is_draining: Callable[[], bool],
         body_timeout: float,
     ) -> None:
@@ -54,13 +55,13 @@ class ContractMiddleware(SpecMiddleware):
         Args:
             authenticate: called for operations that the contract secures.
             errors: the answers for exceptions of handlers.
-            observer: records each request.
+            access_log: gets a line for each request.
             is_draining: whether clients should open no further requests on their connections.
             body_timeout: seconds that the body of a request may take to arrive.
         """
         self._authenticate = authenticate
         self._errors = errors
-        self._observer = observer
+        self._access_log = access_log
         self._is_draining = is_draining
         self._body_timeout = body_timeout
         self._routes = Routes()
@@ -98,9 +99,7 @@ class ContractMiddleware(SpecMiddleware):
         match = self._routes.find(scope)
         operation = match.route.operations.get(scope["method"]) if match else None
         route = match.route.template if match else self._documents.route(scope["path"])
-        observed = self._observer.begin(scope, headers, route, operation)
-        status = CLIENT_CLOSED_REQUEST
-        try:
+        with Observed(self._access_log, scope, headers, route, operation) as observed:
             try:
                 if match is not None and operation is not None:
                     answer = await self._serve(operation, match, scope, headers, receive)
@@ -112,10 +111,8 @@ class ContractMiddleware(SpecMiddleware):
                 problem = self._problem_of(error)
                 content_type, body = problem.render(headers.get(b"accept", b""), f"{route or ''}#{observed.trace_id}")
                 answer = Answer(problem.status, content_type, body, problem.headers)
-            status = answer.status
+            observed.status = answer.status
             await self._send(answer, observed.trace_id, send)
-        finally:
-            observed.end(status)
 
     async def _serve(
         self, operation: Operation, match: Match, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive

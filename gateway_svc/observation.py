@@ -2,38 +2,30 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import lru_cache
+from types import TracebackType
+from typing import Self
 
 from starlette.types import Scope
 
 from gateway_svc import metrics
 from gateway_svc.contract import Operation
-from service_kit.telemetry import spans, trace
-from service_kit.telemetry.logs import AccessLog
+from service_kit.telemetry import context, tracing
+from service_kit.telemetry.access_log import AccessLog
 
 CLIENT_CLOSED_REQUEST = 499
 """The status that is counted and logged when the client hangs up first; nginx's number, as there is no standard one."""
 
+_ALWAYS_LOGGED = {401, 409}
+"""Statuses below 500 that are logged whatever the share of requests is: signs of guessing."""
 _KNOWN_METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
 
 
-class Observer:
-    """Records requests."""
-
-    def __init__(self, access_log_sample: float) -> None:
-        self._access_log = AccessLog("gateway_svc.access", access_log_sample)
-
-    def begin(
-        self, scope: Scope, headers: Mapping[bytes, bytes], route: str | None, operation: Operation | None
-    ) -> "Observed":
-        """Take or make the trace id of a request, and begin its span."""
-        return Observed(self._access_log, scope, headers, route, operation)
-
-
 class Observed:
-    """One request, from when its headers were read until it was answered."""
+    """One request, from when its headers were read until it was answered; a context manager."""
 
-    __slots__ = ("_access_log", "_began", "_method", "_route", "_scope", "_span", "trace_id")
+    __slots__ = ("_access_log", "_began", "_context", "_method", "_route", "_scope", "status")
 
     def __init__(
         self,
@@ -47,58 +39,63 @@ class Observed:
         self._access_log = access_log
         self._scope = scope
         self._route = route
-        self._method = operation and scope["method"]
-        caller = _caller(headers)
-        trace.parent.set(caller)
-        self.trace_id = trace.accept(headers.get(b"x-trace-id", b"").decode("latin-1"), caller)
-        trace.current.set(self.trace_id)
-        self._span = spans.serve(scope["method"])
+        self._method = scope["method"] if operation else metrics.OTHER
+        self._context = context.extract(
+            headers.get(b"x-trace-id", b"").decode("latin-1"),
+            headers.get(b"traceparent", b"").decode("latin-1"),
+            headers.get(b"tracestate", b"").decode("latin-1"),
+            log_random=access_log.draw(),
+        )
+        self.status = CLIENT_CLOSED_REQUEST
+
+    @property
+    def trace_id(self) -> str:
+        """What the answer names in X-Trace-ID."""
+        return self._context.trace_id
+
+    def __enter__(self) -> Self:
+        self._context.__enter__()
+        scope, route = self._scope, self._route
+        tracing.start_server_span(*_span_of(scope["method"], scope["scheme"], route, scope["path"] == route))
         metrics.requests.in_flight += 1
+        return self
 
-    def end(self, status: int) -> None:
-        """Record that the request was answered."""
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         metrics.requests.in_flight -= 1
+        status, route = self.status, self._route or metrics.UNMATCHED
         seconds = time.perf_counter() - self._began
-        method, route = self._method or metrics.OTHER, self._route or metrics.UNMATCHED
-        metrics.requests.end(method, route, status, seconds)
-        fields = {"method": method, "route": route, "code": status, "duration": round(seconds, 6)}
-        self._access_log.log("request", fields, _level(status))
-        if self._span.sampled:
-            self._describe(status)
-        self._span.end()
-
-    def _describe(self, status: int) -> None:
-        """Name the span and give it the attributes of a server's (OpenTelemetry, semantic conventions for HTTP spans).
-
-        What a client may choose freely is left out: a path that no route matched, a method that is none, addresses,
-        agents.
-        """
-        span, scope = self._span, self._scope
-        method = scope["method"] if scope["method"] in _KNOWN_METHODS else "_OTHER"
-        name = "HTTP" if method == "_OTHER" else method
-        attributes: dict[str, str | int | Sequence[str]] = {
-            "http.request.method": method,
-            "http.response.status_code": status,
-            "url.scheme": scope["scheme"],
-        }
-        if self._route is not None:
-            name = f"{name} {self._route}"
-            attributes["http.route"] = self._route
-            if scope["path"] == self._route:
-                attributes["url.path"] = self._route
-        if self.trace_id != span.trace_id:
-            attributes["http.response.header.x-trace-id"] = (self.trace_id,)
-        span.rename(name)
-        span.set(attributes)
-        if status >= 500:
-            span.fail(str(status))
+        metrics.requests.end(self._method, route, status, seconds)
+        fields = {"method": self._method, "route": route, "code": status, "duration": round(seconds, 6)}
+        if status >= 500 or status in _ALWAYS_LOGGED:
+            fields["peer"] = self._scope["client"][0] if self._scope["client"] else ""
+            self._access_log.log(fields, _level(status), always=status)
+        else:
+            self._access_log.log(fields)
+        span = self._context.span
+        if span.is_recording:
+            span.set_attributes({"http.response.status_code": status})
+            if self.trace_id != span.trace_id:
+                span.set_attributes({"http.response.header.x-trace-id": (self.trace_id,)})
+            if status >= 500:
+                span.set_error(str(status))
+        self._context.__exit__(kind, error, tb)
 
 
-def _caller(headers: Mapping[bytes, bytes]) -> trace.Parent | None:
-    traceparent = headers.get(b"traceparent")
-    if traceparent is None:
-        return None
-    return trace.parse(traceparent.decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1"))
+@lru_cache(maxsize=256)
+def _span_of(method: str, scheme: str, route: str | None, is_path: bool) -> tuple[str, context.Attributes]:
+    """Return a server span's name and attributes (OpenTelemetry, semantic conventions for HTTP spans).
+
+    What a client may choose freely is left out: a path that no route matched, a method that is none, addresses, agents.
+    """
+    known = method in _KNOWN_METHODS
+    attributes = {"http.request.method": method if known else "_OTHER", "url.scheme": scheme}
+    name = method if known else "HTTP"
+    if route is not None:
+        name = f"{name} {route}"
+        attributes["http.route"] = route
+        if is_path:
+            attributes["url.path"] = route
+    return name, attributes
 
 
 def _level(status: int) -> int:

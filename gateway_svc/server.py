@@ -20,6 +20,7 @@ from gateway_svc.users_client import UsersClient, target_of
 from service_kit import ports
 from service_kit.process import stop_events
 from service_kit.registry import Resolver, Snapshot
+from service_kit.telemetry.access_log import AccessLog
 from service_kit.telemetry.logs import LIFECYCLE
 
 logger = logging.getLogger(LIFECYCLE)
@@ -82,7 +83,9 @@ class Server:
             tokens,
             self._health,
             body_timeout=settings.body_timeout,
-            access_log_sample=settings.access_log_sample,
+            access_log=AccessLog(
+                "gateway_svc.access", "request", settings.access_log_sample, asyncio.get_running_loop()
+            ),
         )
         return HttpServer(
             application,

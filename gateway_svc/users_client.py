@@ -12,7 +12,8 @@ import grpc.aio
 
 from protos.user.v1 import user_pb2, user_pb2_grpc
 from protos.user.v1.contract import SERVICE
-from service_kit.telemetry import spans
+from service_kit.telemetry import tracing
+from service_kit.telemetry.context import Span
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class UsersClient:
         """
         request = user_pb2.RegisterRequest(username=username, password=password)
         with _span("Register") as span:
-            call = self._usable().Register(request, timeout=REGISTER_DEADLINE, metadata=spans.outgoing())
+            call = self._usable().Register(request, timeout=REGISTER_DEADLINE, metadata=tracing.inject())
             return await _answer(call, span)
 
     async def login(self, username: str, password: str) -> user_pb2.LoginResponse:
@@ -124,7 +125,7 @@ class UsersClient:
         """
         request = user_pb2.LoginRequest(username=username, password=password)
         with _span("Login") as span:
-            call = self._usable().Login(request, timeout=LOGIN_DEADLINE, metadata=spans.outgoing())
+            call = self._usable().Login(request, timeout=LOGIN_DEADLINE, metadata=tracing.inject())
             return await _answer(call, span)
 
     async def close(self, grace: float = 0.0) -> None:
@@ -187,19 +188,19 @@ def _options(target: str) -> list[tuple[str, str | int]]:
     return _OPTIONS
 
 
-def _span(method: str) -> AbstractContextManager[spans.Span]:
+def _span(method: str) -> AbstractContextManager[Span]:
     name = f"{SERVICE}/{method}"
-    return spans.within(name, spans.Kind.CLIENT, {"rpc.system.name": "grpc", "rpc.method": name})
+    return tracing.start_as_current_span(name, tracing.Kind.CLIENT, {"rpc.system.name": "grpc", "rpc.method": name})
 
 
-async def _answer(call: grpc.aio.UnaryUnaryCall[Any, R], span: spans.Span) -> R:
+async def _answer(call: grpc.aio.UnaryUnaryCall[Any, R], span: Span) -> R:
     try:
         answer = await call
     except grpc.aio.AioRpcError as error:
-        span.set({spans.RPC_STATUS: error.code().name})
-        span.fail(error.code().name)
+        span.set_attributes({tracing.RPC_STATUS: error.code().name})
+        span.set_error(error.code().name)
         raise _error_of(error) from None
-    span.set({spans.RPC_STATUS: grpc.StatusCode.OK.name})
+    span.set_attributes({tracing.RPC_STATUS: grpc.StatusCode.OK.name})
     return answer
 
 

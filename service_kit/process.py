@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 from service_kit import ports
 from service_kit.settings import LogSettings, ServerSettings, exit_with, load_or_exit
-from service_kit.telemetry import logs, metrics, spans
+from service_kit.telemetry import logs, metrics, tracing
 from service_kit.telemetry.admin import AdminServer
 
 logger = logging.getLogger(logs.LIFECYCLE)
@@ -58,7 +58,7 @@ def serve(name: str, settings: type[S], server: Callable[[S], Server]) -> int:
     metrics.start()
     if loaded.otel_variables is not None:
         try:
-            spans.start(loaded.otel_variables, service=name, instance=loaded.instance)
+            tracing.start(loaded.otel_variables, service=name, instance=loaded.instance)
         except ValueError as error:
             exit_with([str(error)])
     try:
@@ -71,7 +71,7 @@ def serve(name: str, settings: type[S], server: Callable[[S], Server]) -> int:
         return 1
     admin.start()
     running.run(lambda: logger.info("listening", extra={"port": running.port, "admin_port": admin.port}))
-    spans.stop()
+    tracing.stop()
     admin.stop()
     logger.info("stopped")
     return 0

@@ -9,8 +9,17 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from service_kit.telemetry import spans, trace
-from service_kit.telemetry.logs import AccessLog
+from service_kit.telemetry import tracing
+from service_kit.telemetry.access_log import AccessLog
+from service_kit.telemetry.context import (
+    LOG_RANDOM,
+    METADATA_KEY,
+    TRACEPARENT,
+    TRACESTATE,
+    RequestContext,
+    Span,
+    extract,
+)
 from user_svc import metrics
 from user_svc.database import DatabaseUnavailableError
 from user_svc.hash_queue import OverloadedError
@@ -27,6 +36,9 @@ _LEVELS = {
 
 _FAULTS = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL}
 """Those that the conventions call a server's errors; the others are its caller's."""
+
+_ALWAYS_LOGGED = (401, 409)
+"""Business codes whose lines are written whatever ACCESS_LOG_SAMPLE is, as the gateway's of the same requests are."""
 
 _Behavior = Callable[[Any, grpc.ServicerContext], Any]
 
@@ -67,7 +79,7 @@ class CallInterceptor(grpc.ServerInterceptor):
 
     def __init__(self, service: str, on_unavailable: Callable[[], None], access_log_sample: float = 1.0) -> None:
         """`on_unavailable` is called when a call found the database unusable."""
-        self._access_log = AccessLog("user_svc.calls", access_log_sample)
+        self._access_log = AccessLog("user_svc.calls", "call", access_log_sample)
         self._service = service
         self._prefix = f"/{service}/"
         self._on_unavailable = on_unavailable
@@ -93,12 +105,12 @@ class CallInterceptor(grpc.ServerInterceptor):
         seconds = metrics.grpc_seconds.labels(self._service, method)
 
         def call(request: Any, context: grpc.ServicerContext) -> Any:
+            with self._extract(context) as request_context:
+                return call_in_context(request, context, request_context)
+
+        def call_in_context(request: Any, context: grpc.ServicerContext, request_context: RequestContext) -> Any:
             started = time.perf_counter()
-            metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
-            caller = trace.parse(metadata.get(trace.TRACEPARENT), metadata.get(trace.TRACESTATE))
-            trace_id = trace.accept(metadata.get(trace.METADATA_KEY), caller)
-            in_trace = trace.current.set(trace_id), trace.parent.set(caller), spans.current.set(spans.NO_SPAN)
-            span = spans.serve(name)
+            span = tracing.start_server_span(name, {"rpc.system.name": "grpc", "rpc.method": name})
             answer: Any = None
             code, details = grpc.StatusCode.OK, ""
             fields: dict[str, object] = {}
@@ -117,27 +129,35 @@ class CallInterceptor(grpc.ServerInterceptor):
                 seconds.observe(duration)
                 metrics.grpc_handled.labels(self._service, method, code.name).inc()
                 fields |= {"method": method, "code": code.name, "duration": round(duration, 6)}
-                self._access_log.log("call", fields, _LEVELS.get(code, logging.WARNING))
-                if span.sampled:
-                    _describe(span, name, code, trace_id)
-                span.end()
-                spans.current.reset(in_trace[2])
-                trace.parent.reset(in_trace[1])
-                trace.current.reset(in_trace[0])
+                level = _LEVELS.get(code, logging.WARNING)
+                result = fields.get("result")
+                always = code.name if level > logging.INFO else result if result in _ALWAYS_LOGGED else None
+                self._access_log.log(fields, level, always=always)
+                if span.is_recording:
+                    _describe(span, code, request_context.trace_id)
             if code is not grpc.StatusCode.OK:
                 context.abort(code, details)
             return answer
 
         return call
 
+    def _extract(self, context: grpc.ServicerContext) -> RequestContext:
+        metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+        return extract(
+            metadata.get(METADATA_KEY),
+            metadata.get(TRACEPARENT),
+            metadata.get(TRACESTATE),
+            log_random=self._access_log.draw(metadata.get(LOG_RANDOM)),
+        )
 
-def _describe(span: spans.Span, name: str, code: grpc.StatusCode, trace_id: str) -> None:
-    """Give the span the attributes of a server's (OpenTelemetry, semantic conventions for RPC)."""
-    span.set({"rpc.system.name": "grpc", "rpc.method": name, spans.RPC_STATUS: code.name})
+
+def _describe(span: Span, code: grpc.StatusCode, trace_id: str) -> None:
+    """Give the span the rest of a server's attributes (OpenTelemetry, semantic conventions for RPC)."""
+    span.set_attributes({tracing.RPC_STATUS: code.name})
     if trace_id != span.trace_id:
-        span.set({f"rpc.request.metadata.{trace.METADATA_KEY}": (trace_id,)})
+        span.set_attributes({f"rpc.request.metadata.{METADATA_KEY}": (trace_id,)})
     if code in _FAULTS:
-        span.fail(code.name)
+        span.set_error(code.name)
 
 
 def _failure(error: Exception) -> _Failure:

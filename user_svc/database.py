@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from service_kit.telemetry import spans
+from service_kit.telemetry import tracing
 from user_svc import metrics
 from user_svc.dsn import Source
 
@@ -94,13 +94,13 @@ class Database:
             "db.operation.name": operation,
             "db.collection.name": table,
         }
-        with spans.within(summary, spans.Kind.CLIENT, attributes) as span:
+        with tracing.start_as_current_span(summary, tracing.Kind.CLIENT, attributes) as span:
             try:
                 with self.engine.connect() as connection, _timed(query):
                     yield connection
             except SQLAlchemyError as error:
                 cause = _unavailability(error)
-                span.fail(cause or code_name(error))
+                span.set_error(cause or code_name(error))
                 if cause is None:
                     raise
                 raise DatabaseUnavailableError(cause) from None

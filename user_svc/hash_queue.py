@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TypeVar
 
-from service_kit.telemetry import spans
+from service_kit.telemetry import tracing
 from user_svc import metrics
 from user_svc.passwords import Hasher
 
@@ -143,9 +143,9 @@ class Admission:
 
     def _on_core(self, job: Callable[[], T]) -> tuple[T, float]:
         if not self._queued:
-            with spans.within("password.wait"):
+            with tracing.start_as_current_span("password.wait"):
                 self._wait_for_core()
-        with spans.within("password.hash"):
+        with tracing.start_as_current_span("password.hash"):
             started = self._clock()
             result = job()
             seconds = self._clock() - started

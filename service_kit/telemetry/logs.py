@@ -4,20 +4,21 @@ Whatever a client sends stays inside the line it is logged in: JSON is written i
 characters escaped, so that neither a line break nor a terminal's escape sequence gets through.
 """
 
+import json
 import logging
 import socket
 import sys
 import threading
-import zlib
-from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import Literal
 
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
-from service_kit.telemetry import spans, trace
+from service_kit.telemetry.context import current
+from service_kit.telemetry.stderr import StderrHandler
 
 LIFECYCLE = "lifecycle"
 """The logger of a process's few lines about itself, such as the ports it listens on: tools read them, so that no level
@@ -25,6 +26,10 @@ hides them."""
 
 _NOT_FIELDS = frozenset(RESERVED_ATTRS) | {"color_message", "taskName"}
 """Attributes of a record that are no fields of their own: the logging module's, and uvicorn's coloured message."""
+
+
+dumps = partial(json.dumps, ensure_ascii=True, separators=(",", ":"))
+"""JSON in ASCII, on one line."""
 
 
 def configure(
@@ -39,7 +44,7 @@ def configure(
         instance: which of the service's processes this is, such as its address; the host's name when not given.
     """
     text = style == "text" or (style == "auto" and sys.stderr.isatty())
-    handler = logging.StreamHandler(sys.stderr)
+    handler = StderrHandler(sys.stderr.fileno())
     handler.setFormatter(TextFormatter(service) if text else JSONFormatter(service, instance or socket.gethostname()))
     handler.addFilter(_add_trace)
     root = logging.getLogger()
@@ -51,21 +56,6 @@ def configure(
     threading.excepthook = _log_uncaught_in_thread
 
 
-class AccessLog:
-    """The lines of requests or calls, or of a share of them, the same share in every service."""
-
-    def __init__(self, name: str, share: float = 1.0) -> None:
-        """`name` is the logger's; `share` is between 0, none, and 1, all."""
-        self._logger = logging.getLogger(name)
-        self._bound = round(share * 2**32)
-
-    def log(self, message: str, fields: Mapping[str, object], level: int = logging.INFO) -> None:
-        """Write a line. Those of a level above INFO are always written."""
-        # By the trace id, so that of a request that is logged each service's line is there.
-        if level > logging.INFO or zlib.crc32(trace.current.get().encode()) < self._bound:
-            self._logger.log(level, message, extra=fields)
-
-
 class JSONFormatter(JsonFormatter):
     """One JSON object a line: time, level, logger, message, service, instance, trace_id, then the record's extras.
 
@@ -73,6 +63,7 @@ class JSONFormatter(JsonFormatter):
     """
 
     def __init__(self, service: str, instance: str) -> None:
+        self.static = {"service": service, "instance": instance}
         super().__init__(
             ["asctime", "levelname", "name", "message"],
             rename_fields={
@@ -82,14 +73,14 @@ class JSONFormatter(JsonFormatter):
                 "exc_info": "exception",
                 "stack_info": "stack",
             },
-            static_fields={"service": service, "instance": instance},
+            static_fields=self.static,
             reserved_attrs=sorted(_NOT_FIELDS),
-            json_ensure_ascii=True,
+            json_serializer=dumps,
         )
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
         """Return the record's time as RFC 3339 UTC with milliseconds."""
-        return _utc(record).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return timestamp(record.created)
 
 
 class TextFormatter(logging.Formatter):
@@ -104,7 +95,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as text, its control characters escaped."""
-        parts = [f"{_utc(record):%H:%M:%S} {record.levelname:<7} {self._service}", record.getMessage()]
+        parts = [f"{timestamp(record.created)[11:19]} {record.levelname:<7} {self._service}", record.getMessage()]
         parts += [f"{name}={value}" for name, value in vars(record).items() if name not in _NOT_FIELDS and value != ""]
         lines = [_visible(" ".join(parts))]
         if record.exc_info:
@@ -114,8 +105,15 @@ class TextFormatter(logging.Formatter):
         return "\n".join(lines)
 
 
-def _utc(record: logging.LogRecord) -> datetime:
-    return datetime.fromtimestamp(record.created, UTC)
+def timestamp(seconds: float) -> str:
+    """Return a Unix time as RFC 3339 in UTC with milliseconds."""
+    return _timestamp(int(seconds * 1000))
+
+
+@lru_cache(maxsize=1)  # under load many lines are of the same millisecond
+def _timestamp(milliseconds: int) -> str:
+    time = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _visible(text: str) -> str:
@@ -126,9 +124,9 @@ def _visible(text: str) -> str:
 
 def _add_trace(record: logging.LogRecord) -> bool:
     if not hasattr(record, "trace_id"):
-        record.trace_id = trace.current.get()
-    if not hasattr(record, "span_id") and (span := spans.current.get().id):
-        record.span_id = span
+        record.trace_id = current.get().trace_id
+    if not hasattr(record, "span_id") and (span_id := current.get().span.id):
+        record.span_id = span_id
     return True
 
 

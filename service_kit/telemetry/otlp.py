@@ -1,20 +1,19 @@
-"""OpenTelemetry's SDK under the spans of this project. Importing it takes half a second, so only `spans.start` does.
+"""OpenTelemetry's SDK behind `tracing`. Importing it takes half a second, so only `tracing.start` does.
 
-What has ended is the SDK's: a thread of its own takes it from a queue of bounded length to an exporter. When the queue
-is full, spans are lost, and requests are not delayed. Until it ends a span is ours: one of the SDK's, which must suit
-everyone, takes a third of what this gateway needs to answer a request.
+A thread of the SDK's takes ended spans from a queue of bounded length to an exporter. When the queue is full, spans are
+lost, and requests are not delayed.
 """
 
 import logging
 import os
 import ssl
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import (
     SERVICE_INSTANCE_ID,
     SERVICE_NAME,
@@ -22,153 +21,35 @@ from opentelemetry.sdk.resources import (
     OTELResourceDetector,
     Resource,
 )
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
-from opentelemetry.trace.span import TraceState
+from opentelemetry.trace import SpanKind, TraceFlags, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from service_kit.telemetry import spans, trace
+from service_kit.telemetry.context import (
+    NO_SPAN,
+    TRACEPARENT,
+    TRACESTATE,
+    Attributes,
+    Parent,
+    RequestContext,
+    Span,
+    current,
+    is_trace_id,
+)
 from service_kit.telemetry.metrics import VERSION
 
-_SCOPE = InstrumentationScope("video-platform", VERSION)
-_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
-_OK, _FAILED = Status(StatusCode.UNSET), Status(StatusCode.ERROR)
-_KINDS = {kind: SpanKind[kind.name] for kind in spans.Kind}
+_ROOT = Context()
 _CLOSING = 0.2
 """Seconds for an export that was cut short to notice."""
-
-_ids = RandomIdGenerator()
 
 logger = logging.getLogger(__name__)
 
 
-class Span:
-    """A span that is recorded, and handed to the SDK when it ends."""
-
-    __slots__ = (
-        "_attributes",
-        "_ended",
-        "_kind",
-        "_name",
-        "_parent",
-        "_started",
-        "_status",
-        "_tracer",
-        "id",
-        "trace_id",
-    )
-
-    sampled = True
-
-    def __init__(
-        self,
-        tracer: "Tracer",
-        name: str,
-        kind: SpanKind,
-        trace_id: str,
-        parent: "Span | trace.Parent | None",
-        attributes: spans.Attributes,
-    ) -> None:
-        self._tracer = tracer
-        self._name = name
-        self._kind = kind
-        self.trace_id = trace_id
-        self._parent = parent
-        self._attributes = dict(attributes)
-        self._status = _OK
-        self._ended = False
-        self.id = f"{_ids.generate_span_id():016x}"
-        self._started = time.time_ns()
-
-    @property
-    def traceparent(self) -> str:
-        """The header that tells a callee of this span (W3C Trace Context, 3.2)."""
-        return f"00-{self.trace_id}-{self.id}-01"
-
-    @property
-    def tracestate(self) -> str:
-        """The header that goes with it, as the caller's came."""
-        return self._parent.tracestate if self._parent else ""
-
-    def rename(self, name: str) -> None:
-        """Give it another name."""
-        self._name = name
-
-    def set(self, attributes: spans.Attributes) -> None:
-        """Add attributes."""
-        self._attributes.update(attributes)
-
-    def fail(self, error_type: str) -> None:
-        """Mark it as failed, the first time."""
-        if self._status is _OK:
-            self._status = _FAILED
-            self._attributes["error.type"] = error_type
-
-    def child(self, name: str, kind: spans.Kind, attributes: spans.Attributes) -> "Span":
-        """Begin a span under this one."""
-        return Span(self._tracer, name, _KINDS[kind], self.trace_id, self, attributes)
-
-    def end(self) -> None:
-        """End it."""
-        if not self._ended:
-            self._ended = True
-            self._tracer.finish(self._readable(time.time_ns()))
-
-    def _readable(self, ended: int) -> ReadableSpan:
-        trace_id = int(self.trace_id, 16)
-        state = TraceState.from_header([self.tracestate]) if self.tracestate else None
-        parent = None
-        if isinstance(self._parent, trace.Parent):
-            flags = TraceFlags(self._parent.flags)
-            parent = SpanContext(trace_id, int(self._parent.span_id, 16), is_remote=True, trace_flags=flags)
-        elif self._parent:
-            parent = SpanContext(trace_id, int(self._parent.id, 16), is_remote=False, trace_flags=_SAMPLED)
-        return ReadableSpan(
-            self._name,
-            SpanContext(trace_id, int(self.id, 16), is_remote=False, trace_flags=_SAMPLED, trace_state=state),
-            parent,
-            self._tracer.resource,
-            self._attributes,
-            kind=self._kind,
-            status=self._status,
-            start_time=self._started,
-            end_time=ended,
-            instrumentation_scope=_SCOPE,
-        )
-
-
-class _Unsampled:
-    """The span of a request that is not recorded."""
-
-    __slots__ = ("trace_id", "tracestate")
-
-    id = ""
-    sampled = False
-
-    def __init__(self, trace_id: str, tracestate: str) -> None:
-        self.trace_id = trace_id
-        self.tracestate = tracestate
-
-    @property
-    def traceparent(self) -> str:
-        """The header that tells a callee to record nothing either."""
-        return f"00-{self.trace_id}-{_ids.generate_span_id():016x}-00"
-
-    def rename(self, name: str) -> None: ...
-    def set(self, attributes: spans.Attributes) -> None: ...
-    def fail(self, error_type: str) -> None: ...
-    def end(self) -> None: ...
-
-    def child(self, name: str, kind: spans.Kind, attributes: spans.Attributes) -> spans.Span:  # noqa: ARG002
-        """Return no span: of a trace that is not recorded, nothing is."""
-        return spans.NO_SPAN
-
-
 class Tracer:
-    """Makes spans, and sends those that are sampled."""
+    """Makes the SDK's spans, and sends those that are sampled."""
 
     def __init__(self, variables: Mapping[str, str], *, service: str, instance: str) -> None:
         """Read OpenTelemetry's variables and start the thread that sends; connects to nothing.
@@ -180,34 +61,44 @@ class Tracer:
         for name in [name for name, value in os.environ.items() if name.startswith("OTEL_") and not value]:
             del os.environ[name]  # to the specification, empty is not set; to some of the SDK it is malformed
         own = Resource({SERVICE_NAME: service, SERVICE_VERSION: VERSION, SERVICE_INSTANCE_ID: instance})
-        self.resource = Resource.create().merge(own).merge(OTELResourceDetector().detect())
-        """What is said of the process beside each span."""
-        self._callers_decide, self._sampled_below = _sampling()
+        resource = Resource.create().merge(own).merge(OTELResourceDetector().detect())
         complaints = _Complaints()
         self._exporter = _Exporter(_exporter(complaints), complaints)
-        self._processor = BatchSpanProcessor(self._exporter)
-        self.finish = self._processor.on_end
-        """Takes a span that has ended."""
+        self._provider = TracerProvider(resource=resource, id_generator=_IdGenerator(), shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
+        self._tracer = self._provider.get_tracer("video-platform", VERSION)
+        self._propagator = TraceContextTextMapPropagator()
+        self._callers_decide, self._sampled_below = _sampling()
 
-    def serve(self, name: str, caller: trace.Parent | None) -> spans.Span:
-        """Begin the span of a request, if it is sampled. Without a caller its trace id is that of the request."""
-        if caller is None:
-            trace_id = trace.current.get()
-            if not trace.is_trace_id(trace_id):
-                trace_id = f"{_ids.generate_trace_id():032x}"
-        else:
-            trace_id = caller.trace_id
-        if caller is not None and self._callers_decide:
-            sampled = caller.flags & TraceFlags.SAMPLED != 0
-        else:
-            sampled = trace_id[16:] < self._sampled_below
-        if sampled:
-            return Span(self, name, SpanKind.SERVER, trace_id, caller, {})
-        return _Unsampled(trace_id, caller.tracestate if caller else "")
+    def start_server_span(self, request: RequestContext, name: str, attributes: Attributes | None) -> Span:
+        """Start the span of the current request under its caller's, if it is sampled."""
+        if self._is_sampled(request) is False:
+            return NO_SPAN
+        return Span(self._tracer.start_span(name, self._context(request.parent), SpanKind.SERVER, attributes))
+
+    def start_span(self, parent: Span, name: str, kind: str, attributes: Attributes | None) -> Span:
+        """Start a span under `parent`; `kind` is the name of a SpanKind."""
+        context = _ROOT if parent.sdk is None else set_span_in_context(parent.sdk, _ROOT)
+        return Span(self._tracer.start_span(name, context, SpanKind[kind], attributes))
+
+    def inject(self, request: RequestContext) -> dict[str, str]:
+        """Return the headers that tell a callee of the request's span, or that it is not sampled."""
+        carrier: dict[str, str] = {}
+        if request.span.sdk is not None:
+            self._propagator.inject(carrier, set_span_in_context(request.span.sdk, _ROOT))
+            return carrier
+        parent = request.parent
+        trace_id = parent.trace_id if parent else request.trace_id
+        if is_trace_id(trace_id):
+            flags = parent.flags & TraceFlags.RANDOM_TRACE_ID if parent else 0
+            carrier[TRACEPARENT] = f"00-{trace_id}-{self._provider.id_generator.generate_span_id():016x}-{flags:02x}"
+            if parent and parent.tracestate:
+                carrier[TRACESTATE] = parent.tracestate
+        return carrier
 
     def stop(self, timeout: float) -> None:
         """Send what is left for `timeout` seconds, then cut the export short."""
-        closing = threading.Thread(target=self._processor.shutdown, name="last spans", daemon=True)
+        closing = threading.Thread(target=self._provider.shutdown, name="last spans", daemon=True)
         closing.start()
         closing.join(timeout)
         if closing.is_alive():
@@ -215,12 +106,37 @@ class Tracer:
             self._exporter.shutdown()
             closing.join(_CLOSING)
 
+    def _is_sampled(self, request: RequestContext) -> bool | None:
+        """Return what the SDK's sampler will decide; None when that depends on a trace id that the SDK will make."""
+        parent = request.parent
+        if parent is not None and self._callers_decide:
+            return parent.flags & TraceFlags.SAMPLED != 0
+        if parent is None and not is_trace_id(request.trace_id):
+            return None
+        return (parent.trace_id if parent else request.trace_id)[16:] < self._sampled_below
+
+    def _context(self, parent: Parent | None) -> Context:
+        if parent is None:
+            return _ROOT
+        return self._propagator.extract({TRACEPARENT: parent.traceparent, TRACESTATE: parent.tracestate}, _ROOT)
+
+
+class _IdGenerator(RandomIdGenerator):
+    """Gives a trace the id of its request, where that can be one."""
+
+    def generate_trace_id(self) -> int:
+        request = current.get()
+        return int(request.trace_id, 16) if is_trace_id(request.trace_id) else super().generate_trace_id()
+
+    def is_trace_id_random(self) -> bool:
+        return False  # clients may choose it
+
 
 def _sampling() -> tuple[bool, str]:
     """Return whether a caller's decision counts, and below which last 16 digits of a trace id a trace is sampled.
 
-    This is what the specification's samplers come to. To ask the SDK's takes as long as all else that is done for a
-    request that is not sampled.
+    The SDK's sampler decides the same, but to ask it takes as long as all else that is done for a request that is not
+    sampled.
     """
     name = os.environ.get("OTEL_TRACES_SAMPLER", "parentbased_always_on").strip().lower()
     root = name.removeprefix("parentbased_")

@@ -1,9 +1,12 @@
 """Metrics and access log: complete, bounded, and out of a client's reach."""
 
+import itertools
 import json
 import re
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import grpc
@@ -177,3 +180,94 @@ def test_the_access_log_can_be_off_and_then_shows_our_failures_alone(
     assert gateway.wait() == 0
     lines = [(record["level"], record["code"]) for record in gateway.records if record["message"] == "request"]
     assert lines == [("ERROR", 500), ("WARNING", 503)]
+
+
+def pipelined(gateway: Process, count: int, path: str, body: object = None, headers: str = "") -> None:
+    """Send `count` requests at once over one connection, and read all answers."""
+    content = b"" if body is None else json.dumps(body).encode()
+    method = "GET" if body is None else "POST"
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n"
+    )
+    request = f"{head}{headers}\r\n".encode() + content
+    last = f"{head}{headers}Connection: close\r\n\r\n".encode() + content
+    assert raw(gateway, request * (count - 1) + last, timeout=60).count(b"HTTP/1.1 ") == count
+
+
+def refuse(_: object, context: grpc.ServicerContext) -> None:
+    context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "x")
+
+
+@pytest.mark.parametrize("share", ["0", "1"])
+@pytest.mark.parametrize(
+    ("status", "path", "body"),
+    [
+        (401, "/api/profile", None),
+        (401, "/api/login", {**CREDENTIALS, "password": "another"}),
+        (409, "/api/register", CREDENTIALS),
+        (500, "/api/login", CREDENTIALS),
+        (503, "/api/login", CREDENTIALS),
+    ],
+)
+def test_refusals_and_failures_are_logged_with_the_peer_up_to_a_limit(
+    start_gateway: StartGateway, users: UsersStub, share: str, status: int, path: str, body: object
+) -> None:
+    gateway = start_gateway(USER_SERVICE_TARGET=users.target, ACCESS_LOG_SAMPLE=share)
+    if status == 409:
+        users.refusal = 409, "x"
+    if status == 500:
+        users.refusal = 777, "x"
+    if status == 503:
+        users.before = refuse
+    count = 300
+    pipelined(gateway, count, path, body)
+    gateway.terminate()
+    assert gateway.wait() == 0
+    lines = [record for record in gateway.records if record["message"] == "request"]
+    assert {(line["code"], line["route"], line["peer"]) for line in lines} == {(status, path, "127.0.0.1")}
+    took = datetime.fromisoformat(lines[-1]["time"]) - datetime.fromisoformat(lines[0]["time"])
+    assert len(lines) <= 50 * (took.seconds + 1)
+    summaries = [record for record in gateway.records if record["message"] == "request lines suppressed"]
+    assert summaries
+    assert {(summary["status"], summary["level"]) for summary in summaries} == {(status, "WARNING")}
+    assert len(lines) + sum(summary["count"] for summary in summaries) == count
+
+
+def test_other_lines_have_no_peer(own: tuple[Process, httpx.Client]) -> None:
+    gateway, client = own
+    for path in ("/ping", "/nowhere"):
+        client.get(path)
+    lines = wait_until(lambda: [r for r in gateway.records if r["message"] == "request" and r["code"] == 404])
+    assert "peer" not in lines[0]
+
+
+def test_no_client_chooses_whether_it_is_logged(start_gateway: StartGateway, users: UsersStub) -> None:
+    gateway = start_gateway(USER_SERVICE_TARGET=users.target, ACCESS_LOG_SAMPLE="0.5")
+    chosen = "X-Trace-ID: order.4711\r\nX-Log-Random: ffffffff\r\n"
+    pipelined(gateway, 200, "/ping", headers=chosen)
+    gateway.terminate()
+    assert gateway.wait() == 0
+    assert 50 < len([record for record in gateway.records if record["trace_id"] == "order.4711"]) < 150
+
+
+def test_every_answer_before_the_end_has_its_line(start_gateway: StartGateway, users: UsersStub) -> None:
+    gateway = start_gateway(USER_SERVICE_TARGET=users.target)
+    url = f"http://127.0.0.1:{gateway.port}/ping"
+    answered: list[str] = []
+
+    def ask(thread: int) -> None:
+        with httpx.Client() as client:
+            for number in itertools.count():
+                try:
+                    answered.append(client.get(url, headers={"X-Trace-ID": f"{thread}.{number}"}).headers["x-trace-id"])
+                except httpx.HTTPError:
+                    return
+
+    with ThreadPoolExecutor(8) as threads:
+        asking = [threads.submit(ask, number) for number in range(8)]
+        wait_until(lambda: len(answered) > 400, 60, what="answers")
+        gateway.terminate()
+        wait_until(lambda: all(each.done() for each in asking), 60, what="the clients to be refused")
+    assert gateway.wait() == 0
+    assert len(gateway.records) == len(gateway.output.splitlines())
+    assert set(answered) <= {record["trace_id"] for record in gateway.records}

@@ -191,5 +191,5 @@ def test_when_off_opentelemetry_is_not_even_imported(
         assert not receiver.raw
     assert "traceparent" not in users.metadata[-1]
     assert users.metadata[-1]["x-trace-id"] == answer.headers["x-trace-id"]
-    assert "| service_kit.telemetry.spans" in gateway.output.replace("|   ", "| ").replace("  ", "")
+    assert "| service_kit.telemetry.tracing" in gateway.output.replace("|   ", "| ").replace("  ", "")
     assert "opentelemetry" not in gateway.output

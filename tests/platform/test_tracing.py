@@ -219,9 +219,11 @@ def test_of_a_request_that_is_sampled_for_the_log_both_services_have_a_line(
 ) -> None:
     platform = make_platform(etcd, env={"ACCESS_LOG_SAMPLE": "0.5", "LOG_LEVEL": "INFO"})
     with platform.client() as client:
-        asked = [f"request-{number}" for number in range(12)]
+        asked = [f"request-{number}" for number in range(24)]
         for trace_id in asked:
-            client.post("/api/login", json=account("nobody"), headers={"X-Trace-ID": trace_id})
+            name = f"user_{trace_id[8:]}"
+            answer = client.post("/api/register", json=account(name), headers={"X-Trace-ID": trace_id})
+            assert answer.status_code == 200
     logged = []
     for process in (*platform.users, *platform.gateways):
         process.terminate()

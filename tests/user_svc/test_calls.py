@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from protos.user.v1 import user_pb2
-from service_kit.telemetry import trace
+from service_kit.telemetry.context import current
 from tests.support.wait import wait_until
 from tests.user_svc.client import code_of
 from user_svc.calls import CallInterceptor
@@ -26,11 +26,11 @@ Handler = Callable[[Any, grpc.ServicerContext], Any]
 
 @contextmanager
 def serving(
-    handler: Handler, on_unavailable: Callable[[], None] = lambda: None, threads: int = 4
+    handler: Handler, on_unavailable: Callable[[], None] = lambda: None, threads: int = 4, share: float = 1.0
 ) -> Iterator[tuple[Any, Any]]:
     """Lend /test.Service/Call with the interceptor around `handler`, and the threads that serve it."""
     pool = ThreadPoolExecutor(threads)
-    server = grpc.server(pool, interceptors=[CallInterceptor(SERVICE, on_unavailable)])
+    server = grpc.server(pool, interceptors=[CallInterceptor(SERVICE, on_unavailable, share)])
     method: Any = grpc.unary_unary_rpc_method_handler(
         handler, response_serializer=user_pb2.LoginResponse.SerializeToString
     )
@@ -82,7 +82,7 @@ def test_the_trace_id_is_there_for_the_call_alone() -> None:
     seen = []
 
     def look(_request: object, _context: object) -> user_pb2.LoginResponse:
-        seen.append(trace.current.get())
+        seen.append(current.get().trace_id)
         return user_pb2.LoginResponse()
 
     with serving(look, threads=1) as (call, _):
@@ -91,6 +91,35 @@ def test_the_trace_id_is_there_for_the_call_alone() -> None:
         call(b"", timeout=10)
     assert seen[:2] == ["one", "two"]
     assert len(seen[2]) == 32
+
+
+def test_the_gateway_decides_which_calls_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def answer(_request: object, _context: object) -> user_pb2.LoginResponse:
+        return user_pb2.LoginResponse(code=200)
+
+    with caplog.at_level(logging.INFO), serving(answer, share=0.5) as (call, _):
+        for trace_id, number in [("low", "00000000"), ("high", "ffffffff")] * 20:
+            call(b"", timeout=10, metadata=[("x-trace-id", "same"), ("x-log-random", number), ("x-case", trace_id)])
+    assert len([record for record in caplog.records if record.name == "user_svc.calls"]) == 20
+
+
+@pytest.mark.parametrize("code", [401, 409])
+def test_refusals_are_logged_whatever_the_share_up_to_a_limit(caplog: pytest.LogCaptureFixture, code: int) -> None:
+    def answer(request: bytes, _context: object) -> user_pb2.LoginResponse:
+        return user_pb2.LoginResponse(code=200 if request else code)
+
+    def logged(message: str) -> list[logging.LogRecord]:
+        return [record for record in caplog.records if record.getMessage() == message]
+
+    with caplog.at_level(logging.INFO), serving(answer, share=0) as (call, _):
+        for _ in range(100):
+            call(b"", timeout=10)
+            call(b"fine", timeout=10)
+        wait_until(lambda: logged("call lines suppressed"))
+    results = {record.__dict__["result"] for record in logged("call")}
+    suppressed = [record.__dict__["count"] for record in logged("call lines suppressed")]
+    assert results == {code}
+    assert len(logged("call")) + sum(suppressed) == 100
 
 
 def test_a_call_whose_caller_has_gone_is_not_begun() -> None:

@@ -13,6 +13,7 @@ from gateway_svc import app
 from gateway_svc.health import Health
 from gateway_svc.middleware import Authenticate
 from gateway_svc.problems import Headers, unauthorized
+from service_kit.telemetry.access_log import AccessLog
 
 
 class Reply(NamedTuple):
@@ -61,7 +62,7 @@ def serve(described: dict[str, Any], *, authenticate: Authenticate = refuse, **h
             authenticate=authenticate,
             health=Health(),
             body_timeout=1,
-            access_log_sample=0,
+            access_log=AccessLog("test", "request", 0),
         )
     )
 

@@ -21,6 +21,7 @@ from gateway_svc.problems import Problem
 from gateway_svc.tokens import Tokens
 from gateway_svc.users_client import UsersClient
 from protos.user.v1.contract import is_bcrypt_password
+from service_kit.telemetry.access_log import AccessLog
 from tests.gateway_svc.contract.support import Application
 
 CONTRACT: dict[str, Any] = yaml.safe_load(app.CONTRACT.read_text(encoding="utf-8"))
@@ -44,7 +45,7 @@ def call(contract: dict[str, Any], method: str, path: str, body: bytes = b"") ->
         authenticate=Authentication(tokens).identify,
         health=Health(),
         body_timeout=1,
-        access_log_sample=1,
+        access_log=AccessLog("test", "request", 0),
     )
     return Application(application).ask(method, path, body)[:2]
 

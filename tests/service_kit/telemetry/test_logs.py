@@ -17,8 +17,9 @@ FORGED = 'a\nb\r{"level": "ERROR"}\x1b[31m\x9b\u2028\x85\udc80\x00'
 def written(program: str, style: str, *, code: int = 0) -> list[str]:
     """Return the lines that `program` leaves on standard error, split at line feeds as log collectors do."""
     program = f"""
-import logging, threading, types, warnings
-from service_kit.telemetry import logs, spans, trace
+import logging, threading, warnings
+from service_kit.telemetry import logs
+from service_kit.telemetry.context import RequestContext, Span, current
 logs.configure("user", style={style!r}, level="INFO", instance="10.0.0.1:8888")
 logger = logging.getLogger("room")
 FORGED = {FORGED!r}
@@ -74,14 +75,19 @@ def test_extras_become_fields_of_their_own_type() -> None:
 
 
 def test_trace_and_span_of_the_request_are_on_the_line() -> None:
-    fields = record(
-        "trace.current.set('t-1'); spans.current.set(types.SimpleNamespace(id='00f067aa0ba902b7')); logger.info('x')"
-    )
+    fields = record("""
+        from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+        span = NonRecordingSpan(SpanContext(1, 0x00f067aa0ba902b7, is_remote=False, trace_flags=TraceFlags(1)))
+        with RequestContext("t-1", span=Span(span)):
+            logger.info("x")
+    """)
     assert (fields["trace_id"], fields["span_id"]) == ("t-1", "00f067aa0ba902b7")
 
 
 def test_another_thread_has_no_trace_id_of_this_one() -> None:
-    fields = record("trace.current.set('t-1'); t = threading.Thread(target=logger.info, args='x'); t.start(); t.join()")
+    fields = record(
+        "current.set(RequestContext('t-1')); t = threading.Thread(target=logger.info, args='x'); t.start(); t.join()"
+    )
     assert fields["trace_id"] == ""
 
 
@@ -93,7 +99,7 @@ def test_another_thread_has_no_trace_id_of_this_one() -> None:
         ("logger.info('x', extra={'route': FORGED})", "route", FORGED),
         ("logger.info('x', extra={'route': {'deep': [FORGED]}})", "route", {"deep": [FORGED]}),
         ("logger.info('x', extra={'cause': ValueError(FORGED)})", "cause", f"ValueError: {FORGED}"),
-        ("trace.current.set(FORGED); logger.info('x')", "trace_id", FORGED),
+        ("current.set(RequestContext(FORGED)); logger.info('x')", "trace_id", FORGED),
         ("warnings.warn_explicit(FORGED, UserWarning, 'f', 1)", "message", f"f:1: UserWarning: {FORGED}\n"),
     ],
 )
@@ -145,7 +151,7 @@ def test_an_uncaught_exception_of_a_thread_is_a_record() -> None:
 
 
 def test_text_carries_the_extras() -> None:
-    (line,) = written("trace.current.set('t-1'); logger.warning('hello', extra={'code': 503})", "text")
+    (line,) = written("current.set(RequestContext('t-1')); logger.warning('hello', extra={'code': 503})", "text")
     assert re.fullmatch(r"\d\d:\d\d:\d\d WARNING user hello code=503 trace_id=t-1", line)
 
 
@@ -156,33 +162,6 @@ def test_auto_is_json_off_a_terminal() -> None:
 
 def test_below_the_level_nothing_is_written() -> None:
     assert written("logger.debug('x')", "json") == []
-
-
-def test_a_share_of_requests_is_logged_and_every_failure() -> None:
-    lines = written(
-        """
-        access = logs.AccessLog("access", 0.25)
-        for number in range(2000):
-            trace.current.set(f"t-{number}")
-            access.log("request", {"code": 200})
-            access.log("request", {"code": 503}, logging.WARNING)
-        """,
-        "json",
-    )
-    records = [json.loads(line) for line in lines]
-    assert [record["code"] for record in records].count(503) == 2000
-    assert 400 < [record["code"] for record in records].count(200) < 600
-
-
-@pytest.mark.parametrize(("share", "count"), [(0, 0), (1, 100)])
-def test_none_and_all(share: int, count: int) -> None:
-    program = f"""
-        access = logs.AccessLog("access", {share})
-        for number in range(100):
-            trace.current.set(str(number))
-            access.log("request", {{}})
-    """
-    assert len(written(program, "json")) == count
 
 
 def test_no_level_hides_the_lifecycle() -> None:

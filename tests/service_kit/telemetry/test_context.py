@@ -4,25 +4,26 @@ import re
 
 import pytest
 
-from service_kit.telemetry import trace
+from service_kit.telemetry import context
+from service_kit.telemetry.context import RequestContext
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 @pytest.mark.parametrize("value", ["a", "A.b_c-9", "x" * 64])
 def test_a_clients_id_is_taken(value: str) -> None:
-    assert trace.accept(value, trace.parse(f"00-{TRACE}-{PARENT}-01")) == value
+    assert context.extract(value, f"00-{TRACE}-{PARENT}-01").trace_id == value
 
 
 @pytest.mark.parametrize("value", [None, "", "x" * 65, "a b", "a\n", "a\r\nSet-Cookie: x", "é", "a;b", "\x00"])
 def test_any_other_is_replaced(value: str | None) -> None:
-    made = trace.accept(value)
+    made = context.resolve_trace_id(value)
     assert re.fullmatch("[0-9a-f]{32}", made)
-    assert made != trace.accept(value)
+    assert made != context.resolve_trace_id(value)
 
 
 def test_without_an_id_the_traceparents_is_taken() -> None:
-    assert trace.accept(None, trace.parse(f"00-{TRACE}-{PARENT}-01")) == TRACE
+    assert context.extract(None, f"00-{TRACE}-{PARENT}-01").trace_id == TRACE
 
 
 @pytest.mark.parametrize(
@@ -45,25 +46,32 @@ def test_without_an_id_the_traceparents_is_taken() -> None:
     ],
 )
 def test_traceparent(value: str | None, parsed: tuple[str, str, int] | None) -> None:
-    caller = trace.parse(value, "")
-    assert caller == (None if parsed is None else (*parsed, ""))
+    assert context.extract(None, value, "").parent == (None if parsed is None else (*parsed, ""))
 
 
 def test_what_a_later_version_adds_does_not_go_on() -> None:
-    caller = trace.parse(f"cc-{TRACE}-{PARENT}-03-what-the-future-brings-\xe9")
-    assert caller is not None
-    assert caller.traceparent == f"00-{TRACE}-{PARENT}-03"
+    parent = context.extract(None, f"cc-{TRACE}-{PARENT}-03-what-the-future-brings-\xe9").parent
+    assert parent is not None
+    assert parent.traceparent == f"00-{TRACE}-{PARENT}-03"
 
 
 @pytest.mark.parametrize(("state", "kept"), [("a=1,b@c=2", "a=1,b@c=2"), ("a=\n", ""), ("a=é", ""), ("x" * 513, "")])
 def test_a_tracestate_goes_with_it_unless_no_header_may_hold_it(state: str, kept: str) -> None:
-    caller = trace.parse(f"00-{TRACE}-{PARENT}-01", state)
-    assert caller is not None
-    assert caller.tracestate == kept
+    parent = context.extract(None, f"00-{TRACE}-{PARENT}-01", state).parent
+    assert parent is not None
+    assert parent.tracestate == kept
 
 
 @pytest.mark.parametrize(
     ("value", "valid"), [(TRACE, True), ("0" * 32, False), (TRACE.upper(), False), (TRACE[1:], False), ("t-1", False)]
 )
 def test_which_ids_are_trace_ids_of_the_standard(value: str, valid: bool) -> None:
-    assert trace.is_trace_id(value) is valid
+    assert context.is_trace_id(value) is valid
+
+
+def test_a_context_is_current_until_it_is_left() -> None:
+    with RequestContext("outer") as outer:
+        with RequestContext("inner"):
+            assert context.current.get().trace_id == "inner"
+        assert context.current.get() is outer
+    assert context.current.get().trace_id == ""

@@ -1,0 +1,144 @@
+"""The access log: one line for each request or call, or for a share of them.
+
+A line is what `logs` would write of the same record, without the way through `logging`, which takes longer than all
+else that is done for a short request.
+"""
+
+import asyncio
+import atexit
+import logging
+import random
+import re
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Hashable, Mapping
+
+import orjson
+
+from service_kit.telemetry import logs
+from service_kit.telemetry.context import current
+from service_kit.telemetry.stderr import StderrHandler
+
+LIMIT = 50
+"""Lines that are written whatever the share is, for each status and second at most."""
+SUMMARY_DELAY = 1.0
+"""Seconds after which suppressed lines are reported."""
+
+_RANGE = 2**32
+_RANDOM = re.compile("[0-9a-f]{8}")
+
+
+class AccessLog:
+    """Writes the lines of requests or calls, those of the same requests in every service."""
+
+    def __init__(
+        self, name: str, message: str, share: float = 1.0, loop: asyncio.AbstractEventLoop | None = None
+    ) -> None:
+        """Write as `logs.configure` has set up by now.
+
+        Args:
+            name: of the logger.
+            message: of every line.
+            share: of the requests that get a line, from 0, none, to 1, all.
+            loop: in whose thread `log` is called, so that lines may be joined; without one, any thread may call it.
+        """
+        self._logger = logging.getLogger(name)
+        self._message = message
+        self._bound = round(share * _RANGE)
+        self._loop = loop
+        self._handler, self._static = _json_output()
+        self._limiter = _Limiter(self._report)
+
+    def draw(self, received: str | None = None) -> int | None:
+        """Return the random number that decides whether a request is logged; None where no number is needed.
+
+        It is not the trace id, which clients choose. `received` is the number that the caller drew, from the metadata
+        of a call, and comes first.
+        """
+        if received and _RANDOM.fullmatch(received):
+            return int(received, 16)
+        return random.getrandbits(32) if 0 < self._bound < _RANGE else None  # no secret depends on it
+
+    def log(self, fields: Mapping[str, object], level: int = logging.INFO, *, always: Hashable | None = None) -> None:
+        """Write the line of the current request, if it is in the share.
+
+        With `always`, a status, it is written whatever the share, for LIMIT requests a second of that status. The rest
+        is counted in one line within SUMMARY_DELAY.
+        """
+        if not self._logger.isEnabledFor(level):
+            return
+        request = current.get()
+        if always is not None:
+            if not self._limiter.admit(always):
+                return
+        elif self._bound < _RANGE and (request.log_random or 0) >= self._bound:
+            return
+        if self._handler is None:
+            self._logger.log(level, self._message, extra=fields)
+            return
+        record = {
+            "time": logs.timestamp(time.time()),
+            "level": logging.getLevelName(level),
+            "logger": self._logger.name,
+            "message": self._message,
+            **self._static,
+            **fields,
+            "trace_id": request.trace_id,
+        }
+        if span_id := request.span.id:
+            record["span_id"] = span_id
+        self._handler.write(_line(record), self._loop)
+
+    def _report(self, status: Hashable, count: int) -> None:
+        fields = {"status": status, "count": count}
+        self._logger.warning("%s lines suppressed", self._message, extra=fields)
+
+
+class _Limiter:
+    """Admits LIMIT lines of each status in any second, and reports how many more there were."""
+
+    def __init__(self, report: Callable[[Hashable, int], None]) -> None:
+        self._report = report
+        self._lock = threading.Lock()
+        self._admitted: defaultdict[Hashable, deque[float]] = defaultdict(lambda: deque(maxlen=LIMIT))
+        self._suppressed: Counter[Hashable] = Counter()
+        atexit.register(self._flush)
+
+    def admit(self, status: Hashable) -> bool:
+        now = time.monotonic()
+        with self._lock:
+            admitted = self._admitted[status]
+            if len(admitted) < LIMIT or now - admitted[0] >= 1:
+                admitted.append(now)
+                return True
+            if not self._suppressed:
+                timer = threading.Timer(SUMMARY_DELAY, self._flush)
+                timer.daemon = True
+                timer.start()
+            self._suppressed[status] += 1
+            return False
+
+    def _flush(self) -> None:
+        with self._lock:
+            suppressed, self._suppressed = self._suppressed, Counter()
+        for status, count in suppressed.items():
+            self._report(status, count)
+
+
+def _json_output() -> tuple[StderrHandler | None, Mapping[str, str]]:
+    """Return where JSON lines go, and the fields that all of them have; None when lines are text."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, StderrHandler) and isinstance(handler.formatter, logs.JSONFormatter):
+            return handler, handler.formatter.static
+    return None, {}
+
+
+def _line(record: Mapping[str, object]) -> bytes:
+    try:
+        line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+        if line.isascii():
+            return line
+    except TypeError:  # such as of a lone surrogate
+        pass
+    return f"{logs.dumps(record, default=str)}\n".encode()
