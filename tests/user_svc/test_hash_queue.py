@@ -191,17 +191,18 @@ def test_admitted_calls_are_served_when_hashes_slow_down(
     assert hasher.now <= 80.0
 
 
-def test_one_slow_hash_makes_the_queue_shorter(make_calls: Callable[[int], Calls], hasher: ControlledHasher) -> None:
+def test_slow_hashes_make_the_queue_shorter(make_calls: Callable[[int], Calls], hasher: ControlledHasher) -> None:
     calls = make_calls(1)
     hasher.seconds = 10.0
     hasher.proceed.set()
-    calls.start().result(LONG)
+    for _ in range(20):
+        calls.start().result(LONG)
     wait_until(lambda: idle(calls))
     hasher.proceed.clear()
     calls.start()
     with pytest.raises(OverloadedError):
-        calls.start(remaining=19.0)
-    calls.start(remaining=20.0)
+        calls.start(remaining=25.0)  # two hashes of 10 s, and half as much again
+    calls.start(remaining=30.0)
 
 
 def test_a_free_core_is_never_refused(make_calls: Callable[[int], Calls], hasher: ControlledHasher) -> None:
