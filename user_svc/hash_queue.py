@@ -20,7 +20,7 @@ CALL_SECONDS = 5.0
 
 _NO_DEADLINE = 86400.0
 """Seconds; gRPC reports the missing deadline of a call as centuries."""
-_FASTEST = 0.4
+_FAST_CORE = 0.4
 """Seconds that a hash of cost 14 takes on a fast core. No measurement: one that went wrong would be felt for ever."""
 _MAX_CAPACITY = 256
 _TIMES_FASTEST, _TIMES_AVERAGE = 2.0, 1.5
@@ -181,7 +181,7 @@ class HashQueue:
         self._lock = threading.Lock()
         self._reserved = 0
         self._renewals = ThreadPoolExecutor(1, thread_name_prefix="renewal")
-        self.capacity = min(_MAX_CAPACITY, math.ceil(slots * CALL_SECONDS / (_FASTEST * 2.0 ** (hasher.cost - 14))))
+        self.capacity = min(_MAX_CAPACITY, math.ceil(slots * CALL_SECONDS / (_FAST_CORE * 2.0 ** (hasher.cost - 14))))
         """Hashes that are reserved at most: not even a fast core could do more by their deadlines."""
         metrics.hash_queue_depth.set_function(lambda: self._cores.waiting)
 
