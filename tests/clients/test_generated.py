@@ -83,6 +83,7 @@ def openapi_generator(folder: Path) -> Client:
     classpath = ":".join([".", *(str(jar) for jar in packages.glob("*.jar") if jar != generator)])
     only = "apis,models,supportingFiles,apiTests=false,modelTests=false,apiDocs=false,modelDocs=false"
     arguments = ["-g", "java", "--library", "native", "--global-property", only]
+    arguments.append("--additional-properties=containerDefaultToNull=true")
     run(java, "-jar", generator, "generate", "-i", CONTRACT, "-o", "generated", *arguments, cwd=folder)
     sources = [str(source) for source in (folder / "generated" / "src" / "main").rglob("*.java")]
     driver = HERE / "java" / "Generated.java"
