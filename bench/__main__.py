@@ -1,6 +1,7 @@
 """Run the measurements named on the command line, or all of them, and print a table for each."""
 
 import argparse
+import signal
 import sys
 
 from bench.cases import connections, flood, gateway, logins, propagation, telemetry
@@ -29,7 +30,9 @@ def main() -> int:
     chosen = arguments.case or list(CASES)
     if unknown := set(chosen) - set(CASES):
         parser.error(f"there is no measurement {', '.join(sorted(unknown))}")
-    print(f"Ratios are of {UNIT}, medians of the rounds: one core for the server, one for its client.\n", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was started ends, too
+    print(f"Ratios are of {UNIT}: medians of the rounds, one core for the server, one for its client.")
+    print("On a core that is kept busy, as by /ping and /api/profile, they are also those of seconds.\n", flush=True)
     met = True
     for case in chosen:
         runs = []
