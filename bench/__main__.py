@@ -32,7 +32,7 @@ def main() -> int:
         parser.error(f"there is no measurement {', '.join(sorted(unknown))}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was started ends, too
     print(f"Ratios are of {UNIT}: medians of the rounds, one core for the server, one for its client.")
-    print("On a core that is kept busy, as by /ping and /api/profile, they are also those of seconds.\n", flush=True)
+    print("On a core that is kept busy, as by /ping and /api/profile, that is requests per second.\n", flush=True)
     met = True
     for case in chosen:
         runs = []

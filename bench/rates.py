@@ -15,6 +15,8 @@ from bench.processes import Service
 T = TypeVar("T")
 
 UNIT = "requests per processor second"
+LEAST_SHARE = 0.1
+"""Of a core; processor time is counted in hundredths of a second, and little of it says nothing."""
 
 
 class Extent(NamedTuple):
@@ -32,13 +34,20 @@ def in_turn(sides: Mapping[str, T], rounds: int) -> Iterator[tuple[str, T]]:
 
 
 def measure(sides: Mapping[str, Service], request: wrk.Request, folder: Path, extent: Extent) -> dict[str, list[float]]:
-    """Load one side after the other with `request`; returns the rate of each round, by side."""
+    """Load one side after the other with `request`; returns the rate of each round, by side.
+
+    Raises:
+        RuntimeError: when other processes had the cores.
+    """
     rates: dict[str, list[float]] = {name: [] for name in sides}
     sent = dict.fromkeys(sides, 0)
     for name, service in in_turn(sides, extent.rounds):
         before = service.cpu_seconds()
         load = wrk.run(service.url, request, folder, seconds=extent.seconds, first_token=sent[name])
-        rates[name].append(load.requests / (service.cpu_seconds() - before))
+        used = service.cpu_seconds() - before
+        if used < load.seconds * LEAST_SHARE:
+            raise RuntimeError(f"{name} got a core for {used:.2f} of {load.seconds:.1f} s; use an idle machine")
+        rates[name].append(load.requests / used)
         sent[name] += load.requests
         service.take_log()
     return rates
