@@ -50,10 +50,9 @@ need wrk command -v wrk                    # the client of the measurements
 need curl command -v curl                  # runs the commands of the README
 need nginx command -v nginx                # proxies in front of the gateway
 need haproxy command -v haproxy
-need nodejs command -v node                # generates and runs clients, as the next three do
-need npm command -v npm
-need default-jdk-headless command -v javac
+need default-jdk-headless command -v javac # one of the clients, with Maven; make clients-test brings Go and Node.js
 need maven command -v mvn
+need npm sh -c '! command -v node || command -v npm' # a Node.js that is new enough is used with the machine's npm
 
 install_missing() (
   # Debian starts each server that it installs, unless this says no
