@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import logging
-import os
 import resource
 
 from gateway_svc import metrics
 
-RESERVE = 64
-"""Files left for what is no client's connection: the user services, etcd, the admin port, accepting and refusing."""
+OWN_FILES = 64
+"""Files that are no client's connection: the user services, etcd, the admin port, log and libraries."""
+SPARE_FILES = 64
+"""Files that stay free for the admin port and for accepting what is refused; a quarter of a lower limit."""
 REPORT_INTERVAL = 60.0
 """Seconds between two log lines on refused connections."""
 
@@ -17,50 +18,52 @@ logger = logging.getLogger(__name__)
 
 
 class ConnectionLimit:
-    """At most so many connections as were wanted, and fewer when the process may not open so many files."""
+    """At most so many connections as are wanted, and fewer when the process may not open so many files."""
 
     def __init__(self, wanted: int) -> None:
         """Raise the soft limit of open files towards the hard one as far as `wanted` connections need it."""
-        self.limit = min(wanted, _files(wanted))
-        if self.limit < wanted:
+        self._limit = wanted
+        files = _raise_file_limit(wanted + OWN_FILES + SPARE_FILES)
+        self._highest_file = files - min(SPARE_FILES, files // 4)
+        if self._highest_file < wanted + OWN_FILES:
             logger.warning(
-                "MAX_CONNECTIONS is above what the limit of open files (ulimit -n) allows",
-                extra={"max_connections": wanted, "limit": self.limit},
+                "MAX_CONNECTIONS is more than the limit of open files (ulimit -n) allows; raise that",
+                extra={"max_connections": wanted, "files": files},
             )
         self._refused = 0
         self._report_due: asyncio.TimerHandle | None = None
 
-    def admits(self, connections: int) -> bool:
-        """Tell whether there may be one more beside `connections`; a refusal is counted and logged."""
-        if connections < self.limit:
+    def admits(self, connections: int, file: int) -> bool:
+        """Tell whether there may be one more beside `connections`; a refusal is counted and logged.
+
+        The number of its `file` tells how many are open, since the system gives out the lowest one that is free.
+        """
+        if connections < self._limit and file < self._highest_file:
             return True
         metrics.connection_refused()
         self._refused += 1
         if self._report_due is None:
-            self._report()
+            self._report(connections)
         return False
 
-    def _report(self) -> None:
+    def _report(self, connections: int) -> None:
         self._report_due = None
         if not self._refused:
             return
-        logger.warning("too many connections, refused new ones", extra={"refused": self._refused, "limit": self.limit})
+        extra = {"refused": self._refused, "connections": connections}
+        logger.warning("too many connections, refused new ones", extra=extra)
         self._refused = 0
-        self._report_due = asyncio.get_running_loop().call_later(REPORT_INTERVAL, self._report)
+        self._report_due = asyncio.get_running_loop().call_later(REPORT_INTERVAL, self._report, connections)
 
 
-def _files(wanted: int) -> int:
-    """Return how many connections the process may have, at least 1."""
-    in_use = len(os.listdir("/dev/fd"))  # noqa: PTH208
-    needed = in_use + wanted + RESERVE
+def _raise_file_limit(needed: int) -> int:
+    """Return how many files the process may open: `needed` if possible."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if _is_less(soft, needed):
         with contextlib.suppress(OSError, ValueError):  # macOS has a lower limit than the hard one
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard if _is_less(hard, needed) else needed, hard))
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if not _is_less(soft, needed):
-        return wanted
-    return max(1, soft - in_use - min(RESERVE, soft // 4))
+    return soft if _is_less(soft, needed) else needed
 
 
 def _is_less(limit: int, needed: int) -> bool:

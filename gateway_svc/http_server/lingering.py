@@ -3,10 +3,12 @@
 import asyncio
 from typing import Any
 
-LINGER_TIMEOUT = 1.0
+LINGER_INTERVAL = 1.0
 """Seconds for which the rest of a request is read after its answer."""
+LINGER_RATE = 64 * 1024
+"""Bytes in each interval for which it is read on."""
 LINGER_BYTES = 1024 * 1024
-"""How much of that rest is read."""
+"""How much is read at most."""
 
 
 class LingeringTransport(asyncio.Transport):
@@ -56,10 +58,10 @@ class LingeringTransport(asyncio.Transport):
         self.read_rest()
 
     def read_rest(self) -> None:
-        """Abort the connection after LINGER_TIMEOUT or LINGER_BYTES, unless `rest_read` is called before."""
+        """Abort the connection when the client stops sending, or after LINGER_BYTES, unless `rest_read` is called."""
         self.rest_read()
         self._left = LINGER_BYTES
-        self._rest = self._loop.call_later(LINGER_TIMEOUT, self.abort)
+        self._rest = self._loop.call_later(LINGER_INTERVAL, self._read_on, self._left)
 
     def count_rest(self, size: int) -> None:
         """Count what arrived after `read_rest`."""
@@ -73,6 +75,12 @@ class LingeringTransport(asyncio.Transport):
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
+
+    def _read_on(self, left_before: int) -> None:
+        if left_before - self._left < LINGER_RATE:
+            self.abort()
+        else:
+            self._rest = self._loop.call_later(LINGER_INTERVAL, self._read_on, self._left)
 
     def stalled(self) -> None:
         """Abort the connection after the stall timeout, unless `resumed` is called before."""

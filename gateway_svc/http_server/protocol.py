@@ -80,7 +80,8 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse the connection if there are too many, otherwise wait for a request."""
-        if not self._limits.connections.admits(len(self.connections)):
+        file = transport.get_extra_info("socket").fileno()
+        if not self._limits.connections.admits(len(self.connections), file):
             transport.abort()
             return
         super().connection_made(LingeringTransport(transport, self.loop, self._limits.stall_timeout))
