@@ -70,8 +70,10 @@ class Protocol(HttpToolsProtocol):
         self._overhead = 0
         """Bytes of the body's framing, less what the body's data may need."""
         self._trailers = 0
+        self._tail = b""
+        """The end of what was parsed last."""
         self._pending = b""
-        """What was received behind requests that wait for their turn."""
+        """What was received and cannot be parsed yet."""
         self._running: RequestResponseCycle | None = None
         self._task: asyncio.Task[None] | None = None
         self._refusal: tuple[int, str] | None = None
@@ -105,7 +107,9 @@ class Protocol(HttpToolsProtocol):
             self.transport.count_rest(len(data))
         if self._refusal is not None or self.transport.is_closing():
             return
-        self._parse(self._pending + data if self._pending else data)
+        if self._pending:
+            data, self._pending = self._pending + data, b""
+        self._parse(data)
         if self._in_head or not (self.transport.unread or self._answering or self.timeout_keep_alive_task):
             self._await_head()
         else:
@@ -203,20 +207,33 @@ class Protocol(HttpToolsProtocol):
     # parsing
 
     def _parse(self, data: bytes) -> None:
-        """Parse `data`, at most one request's head at a time: what follows a queued request has to wait."""
+        """Parse `data`, at most one request's head at a time: what follows a queued request has to wait.
+
+        An unfinished head waits, too, as bytes: parsed, it would take several times the memory.
+        """
         start = 0
-        while start < len(data):
-            if self.pipeline:
+        while start < len(data) and self._refusal is None:
+            end = start if self.pipeline else self._end_of_piece(data, start)
+            if end == start:
                 self._pending = data[start:]
-                self.flow.pause_reading()
-                return
-            end = data.find(_END, start) + len(_END)
-            if end < len(_END):
-                end = len(data)
+                break
             self._feed(data[start:end])
-            if self._refusal is not None:
-                return
             start = end
+        if self.pipeline:
+            self.flow.pause_reading()
+        elif self._in_head and self._head_bytes + len(self._pending) > MAX_HEAD and self._refusal is None:
+            self._refuse(*_HEAD_TOO_LARGE)
+
+    def _end_of_piece(self, data: bytes, start: int) -> int:
+        """Return how far `data` can be parsed from `start`."""
+        if self._in_head:
+            end = (self._tail + data[start:]).find(_END)
+            return start if end < 0 else start + end + len(_END) - len(self._tail)
+        end = data.find(_END, start)
+        if end >= 0:
+            return end + len(_END)
+        line = -1 if self.transport.unread else data.find(b"\r\n", start)  # a malformed request line is refused at once
+        return len(data) if line < 0 else line + 2
 
     def _feed(self, piece: bytes) -> None:
         self._new = 0
@@ -233,12 +250,11 @@ class Protocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._parse_without_upgrade(piece[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            refused = error.__context__
-            self._refuse(*(refused.args if isinstance(refused, _RefusedError) else _INVALID))
+            # no variable for the context: its traceback would keep that, and the connection, in a reference cycle
+            self._refuse(*(error.__context__.args if isinstance(error.__context__, _RefusedError) else _INVALID))
         else:
-            if self._in_head and self._head_bytes > MAX_HEAD:
-                self._refuse(*_HEAD_TOO_LARGE)
-            elif self.transport.unread and self._overhead > MAX_TRAILERS:
+            self._tail = piece[1 - len(_END) :]
+            if self.transport.unread and self._overhead > MAX_TRAILERS:
                 self._refuse(*_TRAILERS_TOO_LARGE)
 
     def _parse_without_upgrade(self, rest: bytes) -> None:

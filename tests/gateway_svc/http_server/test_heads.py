@@ -1,5 +1,7 @@
 """What the head of a request may hold, how long it may take, and whom it must name."""
 
+import socket
+
 import pytest
 
 from tests.gateway_svc.http_server.conftest import GET_PING, POST_LOGIN, Connect
@@ -207,6 +209,8 @@ def test_absolute_target_is_answered_like_its_path(gateway: Process, connect: Co
         b"GET /ping HTTP/1.1\r\nHost : x\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"nonsense\r\n",
+        b"nonsense",
     ],
 )
 @pytest.mark.parametrize("before", [b"", GET_PING, GET_PING * 3])
@@ -246,3 +250,23 @@ def _readable(client: RawClient) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def test_head_may_be_split_anywhere(gateway: Process, connect: Connect) -> None:
+    """The answer to the request before tells that the first part was read."""
+    before = POST_LOGIN + b"Content-Length: 2\r\n\r\n{}"
+    head = b"\r\nGET /ping HTTP/1.1\r\nHost: x\r\nX-Trace-ID: split\r\n\r\n"
+    client = connect(gateway)
+    for cut in range(len(head)):
+        assert client.ask(before + head[:cut]).status == 400
+        answer = client.ask(head[cut:])
+        assert (answer.status, answer.headers["x-trace-id"]) == (200, "split")
+
+
+def test_head_may_come_byte_by_byte(gateway: Process, connect: Connect) -> None:
+    client = connect(gateway)
+    client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for _ in range(20):
+        for number in GET_PING:
+            client.send(bytes([number]))
+        assert client.answer().status == 200
