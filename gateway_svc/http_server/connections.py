@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import resource
 
@@ -13,6 +14,11 @@ SPARE_FILES = 64
 """Files that stay free for the admin port and for accepting what is refused; a quarter of a lower limit."""
 REPORT_INTERVAL = 60.0
 """Seconds between two log lines on refused connections."""
+
+CROWD = 64
+"""So many connections that what they leave behind is worth looking for."""
+TRIM_DELAY = 1.0
+"""Seconds from the time when half of a crowd has left until its memory is given back."""
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +38,8 @@ class ConnectionLimit:
             )
         self._refused = 0
         self._report_due: asyncio.TimerHandle | None = None
+        self._most = 0
+        self._trim_due: asyncio.TimerHandle | None = None
 
     def admits(self, connections: int, file: int) -> bool:
         """Tell whether there may be one more beside `connections`; a refusal is counted and logged.
@@ -39,12 +47,23 @@ class ConnectionLimit:
         The number of its `file` tells how many are open, since the system gives out the lowest one that is free.
         """
         if connections < self._limit and file < self._highest_file:
+            self._most = max(self._most, connections + 1)
             return True
         metrics.connection_refused()
         self._refused += 1
         if self._report_due is None:
             self._report(connections)
         return False
+
+    def left(self, connections: int) -> None:
+        """Learn that `connections` remain, and give memory back when that is half of what there were."""
+        if self._most >= CROWD and connections <= self._most // 2 and self._trim_due is None:
+            self._trim_due = asyncio.get_running_loop().call_later(TRIM_DELAY, self._trim)
+            self._most = connections
+
+    def _trim(self) -> None:
+        self._trim_due = None
+        _malloc_trim(0)
 
     def _report(self, connections: int) -> None:
         self._report_due = None
@@ -54,6 +73,14 @@ class ConnectionLimit:
         logger.warning("too many connections, refused new ones", extra=extra)
         self._refused = 0
         self._report_due = asyncio.get_running_loop().call_later(REPORT_INTERVAL, self._report, connections)
+
+
+def _no_trim(_: int) -> None:
+    pass
+
+
+# glibc keeps freed memory for itself while anything above it in the heap is in use (malloc_trim(3)).
+_malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", _no_trim)
 
 
 def _raise_file_limit(needed: int) -> int:

@@ -98,6 +98,7 @@ class Protocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._stop_awaiting_head()
         self.transport.lost()
+        self._limits.connections.left(len(self.connections))
         self.pipeline.clear()
         self._pending = b""
 
