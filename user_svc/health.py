@@ -1,17 +1,26 @@
-"""The three names that this instance serves on grpc.health.v1, and what they depend on."""
+"""Health: the three names that this instance serves on grpc.health.v1, what they depend on, and liveness."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from grpc_health.v1 import health, health_pb2
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from user_svc import metrics
 
 READINESS = "readiness"
 LIVENESS = "liveness"
+
+_CHECK_TIMEOUT = 1.0
+"""Seconds."""
+_CHANNEL_OPTIONS: list[tuple[str, str | int]] = [
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
 
 _CHECK_THREADS = 4
 _REFRESH = 0.25
@@ -36,12 +45,12 @@ class Health:
         # Watch takes no thread a watcher, and neither Check nor Watch one of those that calls wait for hashes on.
         self._threads = ThreadPoolExecutor(_CHECK_THREADS, thread_name_prefix="health")
         self.servicer = _Servicer(self._threads)
-        self._thread = threading.Thread(target=self._run, name="health", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="health", daemon=True)
         self.refresh()
 
     def start(self) -> None:
         """Keep watching what runs out without an event."""
-        self._thread.start()
+        self.thread.start()
 
     def refresh(self) -> None:
         """Work out every name anew; to be called when something has changed."""
@@ -49,7 +58,7 @@ class Health:
             usable = not self._draining and self._database_answers()
             self._serve(LIVENESS, serving=True)
             self._serve(self._service, serving=usable)
-            self._serve(READINESS, serving=usable and self._lease_is_held())
+            self._serve(READINESS, serving=self.missing() is None)
 
     def missing(self) -> str | None:
         """Return what `readiness` lacks, as a sentence, or None."""
@@ -73,7 +82,7 @@ class Health:
     def stop(self) -> None:
         """Stop watching what the names depend on."""
         self._stopped.set()
-        self._thread.join()
+        self.thread.join()
         self._threads.shutdown(wait=False)
 
     def _serve(self, name: str, *, serving: bool) -> None:
@@ -87,6 +96,49 @@ class Health:
     def _run(self) -> None:
         while not self._stopped.wait(_REFRESH):
             self.refresh()
+
+
+class Liveness:
+    """Whether this process can serve: it asks its own port for `liveness`, and looks after its threads."""
+
+    def __init__(
+        self,
+        target: str,
+        threads: Collection[threading.Thread],
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        """Ask `target`, with `credentials` where the port wants TLS; `threads` must not end by themselves."""
+        if credentials is None:
+            self._channel = grpc.insecure_channel(target, _CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(target, credentials, _CHANNEL_OPTIONS)
+        self._stub: Any = health_pb2_grpc.HealthStub(self._channel)
+        self._threads = threads
+        self._ended = False
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the process, None when nothing is."""
+        if self._ended:
+            return None
+        for thread in self._threads:
+            if thread.ident is not None and not thread.is_alive():
+                return f"the thread {thread.name!r} has died"
+        request = health_pb2.HealthCheckRequest(service=LIVENESS)
+        try:
+            answer = self._stub.Check(request, timeout=_CHECK_TIMEOUT, wait_for_ready=True)
+        except grpc.RpcError as error:
+            return None if self._ended else f"the service's own port does not answer: {error.code().name}"
+        if answer.status != health_pb2.HealthCheckResponse.SERVING:
+            return "the service's own port says that it does not live"
+        return None
+
+    def end(self) -> None:
+        """Find nothing wrong from now on: a process that stops need not be restarted, and its threads end."""
+        self._ended = True
+
+    def close(self) -> None:
+        """Close the connection to the port."""
+        self._channel.close()
 
 
 class _Servicer(health.HealthServicer):

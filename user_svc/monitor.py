@@ -28,7 +28,7 @@ class DatabaseMonitor:
         self._cause = "not asked yet"
         self._wake = threading.Event()
         self._stopped = False
-        self._thread = threading.Thread(target=self._run, name="database monitor", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="database monitor", daemon=True)
 
     @property
     def answers(self) -> bool:
@@ -37,7 +37,7 @@ class DatabaseMonitor:
 
     def start(self) -> None:
         """Start asking."""
-        self._thread.start()
+        self.thread.start()
 
     def ask(self) -> None:
         """Ask now: a call could not use the database."""
@@ -48,7 +48,7 @@ class DatabaseMonitor:
         """Stop asking; a question that hangs is left behind after `timeout` seconds."""
         self._stopped = True
         self._wake.set()
-        self._thread.join(timeout)
+        self.thread.join(timeout)
 
     def _run(self) -> None:
         while not self._stopped:

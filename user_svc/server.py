@@ -20,7 +20,7 @@ from user_svc.calls import STATUSES, CallInterceptor
 from user_svc.config import UserSettings
 from user_svc.database import Database
 from user_svc.hash_queue import HashQueue
-from user_svc.health import Health
+from user_svc.health import Health, Liveness
 from user_svc.monitor import DatabaseMonitor
 from user_svc.passwords import Hasher
 from user_svc.store import Store
@@ -77,14 +77,19 @@ class Server:
         user_pb2_grpc.add_UserServiceServicer_to_server(users, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
-        self.port = ports.listen_with(
+        address = ports.listen_with(
             self._grpc.add_insecure_port, "LISTEN_PORT", settings.listen_host, settings.listen_port
         )
+        self.port = address.port
         self._registrar = self._make_registrar()
+        threads = [self._monitor.thread, self._health.thread]
+        if self._registrar is not None:
+            threads.append(self._registrar.thread)
+        self._liveness = Liveness(address.target, threads)
 
     def livez(self) -> str | None:
         """Return what is wrong with the process, None when nothing is."""
-        return None
+        return self._liveness.problem()
 
     def readyz(self) -> str | None:
         """Return what `readiness` lacks, None when it lacks nothing."""
@@ -107,6 +112,7 @@ class Server:
     def _drain(self) -> None:
         began = time.monotonic()
         logger.info("draining")
+        self._liveness.end()
         self._health.drain()
         if self._registrar is not None:
             self._registrar.stop(timeout=max(self._settings.drain_delay, _DEREGISTRATION))
@@ -118,6 +124,7 @@ class Server:
         self._hash_queue.close()
         self._monitor.stop(timeout=1.0)
         self._database.close()
+        self._liveness.close()
 
     def _make_registrar(self) -> Registrar | None:
         settings = self._settings

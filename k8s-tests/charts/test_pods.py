@@ -63,13 +63,14 @@ def test_a_pod_has_the_time_to_drain(service: str) -> None:
     assert period(terminationGracePeriodSeconds=300) == 300
 
 
-def test_probes_of_the_user_service_ask_the_health_service_by_number() -> None:
-    (container,) = of_kind(render("user-svc"), "Deployment")["spec"]["template"]["spec"]["containers"]
-    asked = {name: container[name]["grpc"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
+@pytest.mark.parametrize("service", ["user-svc", "gateway-svc"])
+def test_probes_of_the_services_ask_the_admin_port(service: str) -> None:
+    (container,) = of_kind(render(service), "Deployment")["spec"]["template"]["spec"]["containers"]
+    asked = {name: container[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert asked == {
-        "startupProbe": {"port": 8888, "service": "liveness"},
-        "livenessProbe": {"port": 8888, "service": "liveness"},
-        "readinessProbe": {"port": 8888, "service": "readiness"},
+        "startupProbe": {"port": 9090, "path": "/livez"},
+        "livenessProbe": {"port": 9090, "path": "/livez"},
+        "readinessProbe": {"port": 9090, "path": "/readyz"},
     }
 
 

@@ -60,7 +60,7 @@ class Supervisor(ABC):
         self._failing = False
         self._complaints: set[Cause | None] = set()
         self._auth_is_off = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Begin, in the background: returns at once, whether etcd is there or not.
@@ -68,15 +68,15 @@ class Supervisor(ABC):
         Raises:
             RuntimeError: when called a second time.
         """
-        self._thread.start()
+        self.thread.start()
 
     def stop(self, timeout: float = 5.0) -> None:
         """End what start() began; returns after `timeout` seconds at the latest, whether etcd answers or not."""
         self._give_up_at = time.monotonic() + timeout
         self._stopping.set()
         self._queue.put(None)
-        if self._thread.is_alive():
-            self._thread.join(timeout)
+        if self.thread.is_alive():
+            self.thread.join(timeout)
 
     @abstractmethod
     def _session(self, client: Client) -> None:

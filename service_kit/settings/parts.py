@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
+from service_kit.ports import EVERY_ADDRESS
 from service_kit.registry import DEFAULT_PREFIX, EtcdConfig
 from service_kit.settings.load import ServiceSettings
 from service_kit.settings.tracing import TracingSettings
@@ -57,14 +58,14 @@ class AccessLogSettings(LogSettings):
 class AdminSettings(ServiceSettings):
     """Where /livez, /readyz and /metrics are served."""
 
-    admin_host: str = "0.0.0.0"  # the kubelet and Prometheus come from outside the pod
+    admin_host: str = EVERY_ADDRESS  # the kubelet and Prometheus come from outside the pod
     admin_port: Port = 9090
 
 
 class ServerSettings(AccessLogSettings, AdminSettings, TracingSettings):
     """What every process reads that serves; a subclass gives `listen_port` its default. Durations are in seconds."""
 
-    listen_host: str = "0.0.0.0"
+    listen_host: str = EVERY_ADDRESS
     listen_port: Port
     drain_delay: float = Field(default=2.0, ge=0, le=600)
     """How long to go on answering after SIGTERM, not ready, so that callers turn away first."""
