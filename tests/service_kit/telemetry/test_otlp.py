@@ -94,7 +94,13 @@ def test_a_span_is_marked_by_its_first_error_and_ends_once(monkeypatch: pytest.M
             inner: Any = span.sdk
             raise KeyError("c4naryzq")
         span.set_error("late")
+        with contextlib.suppress(KeyError), tracing.start_as_current_span("marked") as span:
+            marked: Any = span.sdk
+            span.set_error("UNAVAILABLE")
+            raise KeyError
+    assert outer.end_time > marked.end_time > inner.end_time
     request.span.end()
+    assert marked.attributes == {"error.type": "UNAVAILABLE"}
     assert inner.parent == outer.get_span_context()
     assert (inner.attributes, inner.status.is_ok, inner.status.description) == ({"error.type": "KeyError"}, False, None)
     assert not inner.events
