@@ -112,6 +112,18 @@ def build() -> Dashboard:
         )
         .with_panel(
             graph(
+                "How many clients are connected?",
+                "By gateway. Beyond MAX_CONNECTIONS, or what the limit of open files allows, new connections are "
+                "closed at once; the second line is how many a second.",
+                "short",
+                {
+                    "{{instance}}": f"http_connections{{{GATEWAYS}}}",
+                    "{{instance}} refused": rate("http_connections_refused_total", GATEWAYS, "instance"),
+                },
+            )
+        )
+        .with_panel(
+            graph(
                 "How long do logins and registrations take?",
                 "A hash takes about a second of a core; the rest is waiting. Values stop at the histogram's last "
                 "bucket, 2.5 s.",
