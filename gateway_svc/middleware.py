@@ -106,7 +106,7 @@ class ContractMiddleware(SpecMiddleware):
                 else:
                     answer = self._answer_without_operation(match, scope)
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  # the last layer: must always answer
-                if isinstance(error, ClientGoneError) or hang_up.is_hang_up(error):
+                if isinstance(error, ClientGoneError) or hang_up.happened():
                     return
                 problem = self._problem_of(error)
                 content_type, body = problem.render(headers.get(b"accept", b""), f"{route or ''}#{observed.trace_id}")

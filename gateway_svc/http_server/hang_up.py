@@ -1,15 +1,21 @@
 """How a request's task learns that its client closed the connection."""
 
 import asyncio
+from weakref import WeakSet
 
-_MESSAGE = "the client closed the connection"
+_cancelled: WeakSet[asyncio.Task[None]] = WeakSet()
 
 
 def cancel(task: asyncio.Task[None]) -> None:
     """Cancel the task of a request whose client closed the connection."""
-    task.cancel(_MESSAGE)
+    _cancelled.add(task)
+    task.cancel()
 
 
-def is_hang_up(error: BaseException) -> bool:
-    """Tell whether `error` is a cancellation by `cancel`, and not one at shutdown."""
-    return isinstance(error, asyncio.CancelledError) and error.args == (_MESSAGE,)
+def happened() -> bool:
+    """Return whether the client of the current task's request closed the connection.
+
+    Whatever the task raises then comes of that: a cancelled gRPC call may end in a CancelledError of its own or in an
+    RPC error.
+    """
+    return asyncio.current_task() in _cancelled
