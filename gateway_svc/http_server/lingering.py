@@ -26,7 +26,8 @@ class LingeringTransport(asyncio.Transport):
         self._transport = transport
         self._loop = loop
         self._stall_timeout = stall_timeout
-        self._closing = False
+        self.closing = False
+        """Whether `close` was called."""
         self._left = 0
         self._rest: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
@@ -41,13 +42,13 @@ class LingeringTransport(asyncio.Transport):
 
     def is_closing(self) -> bool:
         """Tell whether `close` was called or the connection is lost."""
-        return self._closing or self._transport.is_closing()
+        return self.closing or self._transport.is_closing()
 
     def close(self) -> None:
         """Send what was written, then close: at once, or after the rest of the request while `unread` is set."""
         if self.is_closing():
             return
-        self._closing = True
+        self.closing = True
         if not self.unread:
             self._transport.close()
             self.stalled()

@@ -76,6 +76,8 @@ class Protocol(HttpToolsProtocol):
         """What was received and cannot be parsed yet."""
         self._running: RequestResponseCycle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._host: bytes | None = None
+        """The last valid one: clients send the same one in all requests of a connection."""
         self._refusal: tuple[int, str] | None = None
 
     # asyncio's callbacks
@@ -104,17 +106,18 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse `data`, or drop it when the connection is about to be closed."""
-        if self.transport.unread:
-            self.transport.count_rest(len(data))
-        if self._refusal is not None or self.transport.is_closing():
+        transport = self.transport
+        if transport.unread:
+            transport.count_rest(len(data))
+        if self._refusal is not None or transport.closing:
             return
         if self._pending:
             data, self._pending = self._pending + data, b""
         self._parse(data)
-        if self._in_head or not (self.transport.unread or self._answering or self.timeout_keep_alive_task):
-            self._await_head()
-        else:
+        if not self._in_head and (transport.unread or self._answering() or self.timeout_keep_alive_task):
             self._stop_awaiting_head()
+        else:
+            self._await_head()
 
     def pause_writing(self) -> None:
         """Give the client some time to read its answer."""
@@ -133,7 +136,7 @@ class Protocol(HttpToolsProtocol):
         """Begin a head."""
         self._in_head = True
         self._head_bytes = self._new
-        super().on_message_begin()
+        HttpToolsProtocol.on_message_begin(self)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header field, drop a trailer."""
@@ -146,7 +149,7 @@ class Protocol(HttpToolsProtocol):
             return
         if len(self.headers) == MAX_FIELDS:
             raise _RefusedError(*_HEAD_TOO_LARGE)
-        super().on_header(name, value)
+        HttpToolsProtocol.on_header(self, name, value)
 
     def on_headers_complete(self) -> None:
         """Start or queue the request, unless its head is refused or must be parsed again without Upgrade."""
@@ -156,11 +159,8 @@ class Protocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise _RefusedError(*_INVALID)
             return
-        hosts = [value for name, value in self.headers if name == b"host"]
-        is_named = len(hosts) == 1 and _HOST.fullmatch(hosts[0].strip(b" \t"))
-        if not is_named and (hosts or self.parser.get_http_version() not in {"0.9", "1.0"}):
-            raise _RefusedError(*_INVALID_HOST)
-        super().on_headers_complete()
+        self._check_host()
+        HttpToolsProtocol.on_headers_complete(self)
         self._in_head = False
         self._overhead = self._trailers = 0
         self.transport.unread = True
@@ -175,20 +175,22 @@ class Protocol(HttpToolsProtocol):
         if self._in_head:  # it is parsed again without Upgrade
             return
         self.transport.unread = False
-        self.transport.rest_read()
-        super().on_message_complete()
+        if self.cycle.response_complete:
+            self.transport.rest_read()
+        else:
+            HttpToolsProtocol.on_message_complete(self)
 
     # uvicorn's callbacks
 
     def on_response_complete(self) -> None:
         """Go on with the next request, or with what is left of this one."""
-        super().on_response_complete()
-        if self.transport.is_closing():
+        HttpToolsProtocol.on_response_complete(self)
+        if not (self._pending or self._refusal or self.transport.unread) or self.transport.is_closing():
             return
         if self._pending and not self.pipeline:
             pending, self._pending = self._pending, b""
             self.data_received(pending)
-        if self._answering:
+        if self._answering():
             return
         if self._refusal is not None:
             self._send_refusal()
@@ -212,8 +214,8 @@ class Protocol(HttpToolsProtocol):
 
         An unfinished head waits, too, as bytes: parsed, it would take several times the memory.
         """
-        start = 0
-        while start < len(data) and self._refusal is None:
+        start, length = 0, len(data)
+        while start < length and self._refusal is None:
             end = start if self.pipeline else self._end_of_piece(data, start)
             if end == start:
                 self._pending = data[start:]
@@ -222,7 +224,7 @@ class Protocol(HttpToolsProtocol):
             start = end
         if self.pipeline:
             self.flow.pause_reading()
-        elif self._in_head and self._head_bytes + len(self._pending) > MAX_HEAD and self._refusal is None:
+        elif self._in_head and self._refusal is None and self._head_bytes + len(self._pending) > MAX_HEAD:
             self._refuse(*_HEAD_TOO_LARGE)
 
     def _end_of_piece(self, data: bytes, start: int) -> int:
@@ -254,8 +256,9 @@ class Protocol(HttpToolsProtocol):
             # no variable for the context: its traceback would keep that, and the connection, in a reference cycle
             self._refuse(*(error.__context__.args if isinstance(error.__context__, _RefusedError) else _INVALID))
         else:
-            self._tail = piece[1 - len(_END) :]
-            if self.transport.unread and self._overhead > MAX_TRAILERS:
+            if self._in_head:
+                self._tail = piece[1 - len(_END) :]
+            elif self.transport.unread and self._overhead > MAX_TRAILERS:
                 self._refuse(*_TRAILERS_TOO_LARGE)
 
     def _parse_without_upgrade(self, rest: bytes) -> None:
@@ -271,13 +274,27 @@ class Protocol(HttpToolsProtocol):
         self._in_head = False
         self._feed(b"\r\n".join(lines) + _END + rest)
 
+    def _check_host(self) -> None:
+        found = None
+        for name, value in self.headers:
+            if name == b"host":
+                if found is not None:
+                    raise _RefusedError(*_INVALID_HOST)
+                found = value
+        if found is None:
+            if self.parser.get_http_version() not in {"0.9", "1.0"}:
+                raise _RefusedError(*_INVALID_HOST)
+        elif found != self._host:
+            if not _HOST.fullmatch(found.strip(b" \t")):
+                raise _RefusedError(*_INVALID_HOST)
+            self._host = found
+
     def _size_of_head(self) -> int:
         line = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n")
         return line + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers) + len("\r\n")
 
     # what ends early
 
-    @property
     def _answering(self) -> bool:
         """Whether an answer is to be sent before anything else is."""
         cycle = self._running
@@ -285,7 +302,7 @@ class Protocol(HttpToolsProtocol):
 
     def _abandon(self) -> None:
         """Cancel the request that is being handled, which gets no answer from the application."""
-        if self._answering and self._running is not None and self._task is not None:
+        if self._answering() and self._running is not None and self._task is not None:
             self._running.disconnected = True
             self._running.message_event.set()
             hang_up.cancel(self._task)
@@ -304,7 +321,7 @@ class Protocol(HttpToolsProtocol):
                 return
             else:
                 self._abandon()
-        if not self._answering:
+        if not self._answering():
             self._send_refusal()
 
     def _send_refusal(self) -> None:
