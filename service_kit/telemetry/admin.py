@@ -37,6 +37,7 @@ ANSWER_TIMEOUT = 10.0
 MAX_HEAD = 16 * 1024
 """Bytes."""
 THREADS = 4
+_USED_UP = {errno.EMFILE, errno.ENFILE}
 
 logger = logging.getLogger(__name__)
 
@@ -93,11 +94,19 @@ class AdminServer:
         accepting.cancel()
 
     async def _accept(self) -> None:
+        pending = asyncio.Event()
         while True:
+            # Linux's accept() wants a descriptor before it looks for a connection: it is asked only when there is one.
+            self._loop.add_reader(self._listener, pending.set)
+            await pending.wait()
+            self._loop.remove_reader(self._listener)
+            pending.clear()
             try:
-                connection, _ = await self._loop.sock_accept(self._listener)
+                connection = self._take()
             except OSError as error:
-                await self._recover(error)
+                logger.debug("connection failed: %s", error)
+                if error.errno in _USED_UP:
+                    await (self._close_one() if self._open else asyncio.sleep(0.1))
                 continue
             task = self._loop.create_task(self._converse(connection))
             self._open.add(task)
@@ -106,16 +115,16 @@ class AdminServer:
             while len(self._open) > self._most:
                 await self._close_one(but=task)
 
-    async def _recover(self, error: OSError) -> None:
-        """Make it possible to accept again after `error`."""
-        if error.errno not in {errno.EMFILE, errno.ENFILE}:
-            logger.debug("connection failed: %s", error)
-        elif self._spares:
+    def _take(self) -> socket.socket:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError as error:
+            if error.errno not in _USED_UP or not self._spares:
+                raise
             os.close(self._spares.pop())
-        elif self._open:
-            await self._close_one()
-        else:
-            await asyncio.sleep(0.1)
+            connection, _ = self._listener.accept()
+        connection.setblocking(False)
+        return connection
 
     async def _close_one(self, but: asyncio.Task[None] | None = None) -> None:
         """Close the connection that has waited longest for its client, or wait until one has been answered."""

@@ -286,4 +286,4 @@ def test_probes_answer_when_file_descriptors_are_used_up(start_gateway: StartGat
         wait_until(lambda: psutil.Process(gateway.pid).num_fds() == 64, 5, what="the gateway to be out of files")
         for _ in range(20):
             for path in ("/livez", "/readyz", "/metrics"):
-                assert httpx.get(f"http://127.0.0.1:{gateway.admin_port}{path}", timeout=1).status_code == 200
+                assert httpx.get(f"http://127.0.0.1:{gateway.admin_port}{path}", timeout=10).status_code == 200
