@@ -67,7 +67,7 @@ class Observed:
         metrics.requests.end(self._method, route, status, seconds)
         fields = {"method": self._method, "route": route, "code": status, "duration": round(seconds, 6)}
         if status >= 500 or status in _ALWAYS_LOGGED:
-            fields["peer"] = self._scope["client"][0] if self._scope["client"] else ""
+            fields["peer"] = (self._scope.get("client") or ("",))[0]  # optional in ASGI
             self._access_log.log(fields, _level(status), always=status)
         else:
             self._access_log.log(fields)
