@@ -89,9 +89,10 @@ class AdminServer:
             os.close(descriptor)
 
     async def _serve(self) -> None:
-        accepting = asyncio.create_task(self._accept())
-        await self._stop.wait()
-        accepting.cancel()
+        accepting, stopping = asyncio.create_task(self._accept()), asyncio.create_task(self._stop.wait())
+        await asyncio.wait((accepting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if accepting.done():
+            accepting.result()  # an error, which ends the thread and is logged
 
     async def _accept(self) -> None:
         pending = asyncio.Event()
@@ -112,7 +113,7 @@ class AdminServer:
             self._open.add(task)
             task.add_done_callback(self._open.discard)
             await asyncio.sleep(0)  # a request that is here already is read before its connection could be closed
-            while len(self._open) > self._most:
+            if len(self._open) > self._most:
                 await self._close_one(but=task)
 
     def _take(self) -> socket.socket:
@@ -132,8 +133,8 @@ class AdminServer:
         if longest is None:
             await asyncio.wait(self._open, return_when=asyncio.FIRST_COMPLETED)
         else:
-            longest.cancel()
-            await asyncio.wait([longest])
+            del self._waiting[longest]
+            longest.cancel()  # and closed before the event loop comes to what arrives next
 
     async def _converse(self, connection: socket.socket) -> None:
         task = asyncio.current_task()
@@ -142,7 +143,7 @@ class AdminServer:
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT):
                 head = await self._head(connection)
-            del self._waiting[task]
+            self._waiting.pop(task)
             async with asyncio.timeout(ANSWER_TIMEOUT):
                 answer = await self._loop.run_in_executor(self._threads, self._respond, head)
                 self._waiting[task] = None
