@@ -15,7 +15,7 @@ OUT := .
 comma := ,
 GROUPS := dev run user gateway build reload go node clients
 
-.PHONY: charts-test charts-tools charts-docs charts-schema help run test faults long bench lint protos lock
+.PHONY: charts-test charts-tools charts-docs charts-schema help run test faults long bench lint protos lock version
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -54,6 +54,9 @@ lock: $(DEV) ## resolve requirements/ anew from pyproject.toml
 	    --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/$$group.txt || exit; \
 	done
 
+version: ## write a new version wherever it is stated: V=0.2.0
+	@$(PYTHON) version.py $(V)
+
 include monitoring/monitoring.mk
 include k8s-tests/cluster/cluster.mk
 include k8s-tests/k8s-tests.mk
@@ -63,7 +66,7 @@ charts-test: $(DEV) ## test the charts, with helm and without a cluster; ARGS="-
 	$(PY) -m pytest k8s-tests/charts -n 2 $(ARGS)
 
 charts-tools: ## build what writes and judges the charts' manifests, from the Go module registry
-	k8s-tests/cluster/binaries.sh helm charts
+	k8s-tests/cluster/binaries.sh helm helm4 charts
 
 charts-docs: ## write the README of each chart anew from its values.yaml
 	"$$(k8s-tests/cluster/binaries.sh charts)"/helm-docs --chart-search-root charts --sort-values-order file \

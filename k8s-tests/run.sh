@@ -23,7 +23,7 @@ build_with_docker() {
 selected=$(PYTHONPATH=k8s-tests .venv/bin/python -m support.context)
 read -r kind context <<<"$selected"
 repository=localhost/video-platform
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+version=$(<VERSION)
 images=("$repository"/{user,gateway}-svc)
 case $kind in
   none | local)

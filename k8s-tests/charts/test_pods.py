@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from manifests import NAMES, Manifest, containers, of_kind, pods, render
+from manifests import CHARTS, NAMES, Manifest, containers, of_kind, pods, render
 
 WITH_EVERYTHING: dict[str, dict[str, Any]] = {
     "as it is": {},
@@ -171,7 +171,8 @@ def test_no_image_of_ours_can_be_pulled_from_a_name_that_others_could_take() -> 
         for container in containers(pod)
         if not re.match(r"docker\.io/library/|gcr\.io/etcd-development/", container["image"])
     }
-    assert ours == {"localhost/video-platform/user-svc:0.1.0", "localhost/video-platform/gateway-svc:0.1.0"}
+    version = (CHARTS.parent / "VERSION").read_text().strip()
+    assert ours == {f"localhost/video-platform/{name}:{version}" for name in ("user-svc", "gateway-svc")}
 
 
 def test_the_sidecar_of_etcd_runs_the_user_service_s_image() -> None:

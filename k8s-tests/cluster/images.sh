@@ -6,7 +6,7 @@ source "$here/index-access.sh"
 
 [ "$(id -u)" = 0 ] || die "Needs root: images are built with chroot."
 repository=$(cd "$here/../.." && pwd)
-tag=${1:-$(sed -n 's/^version = "\(.*\)"/\1/p' "$repository/pyproject.toml")}
+tag=${1:-$(<"$repository/VERSION")}
 target=${2:-}
 
 build() {

@@ -27,12 +27,12 @@ def upgrade() -> None:
 def later_charts(folder: Path) -> Path:
     """Copy the charts as their next version, whose application is the next, too; return the umbrella's folder."""
     copy = folder / "charts"
+    today = (CHARTS.parent / "VERSION").read_text().strip()
     shutil.copytree(CHARTS, copy, symlinks=True)
     for file in copy.glob("*/Chart.yaml"):
-        text = file.read_text()
-        assert "version: 0.1.0" in text
-        text = text.replace("appVersion: 0.1.0", f"appVersion: {NEXT}")
-        file.write_text(text.replace("version: 0.1.0", "version: 0.2.0"))
+        text = file.read_text().replace(f"appVersion: {today}", f"appVersion: {NEXT}")
+        assert f"version: {today}" in text
+        file.write_text(text.replace(f"version: {today}", "version: 99.0.0"))
     return copy / "video-platform"
 
 

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service_kit.telemetry.metrics import VERSION
 from tests.gateway_svc.conftest import CREDENTIALS, StartGateway, admin, raw
 from tests.support.process import Process
 from tests.support.users_stub import UsersStub
@@ -87,7 +88,7 @@ def test_durations_are_those_of_contract_operations(own: tuple[Process, httpx.Cl
     buckets = [labels for name, labels in found if name == "http_request_duration_seconds_bucket"]
     assert len(buckets) <= 10 * len(counts)
     assert not [name for name, _ in found if name.endswith("_created")]
-    assert found["build_info", (("version", "0.1.0"),)] == 1
+    assert found["build_info", (("version", VERSION),)] == 1
 
 
 def test_requests_in_flight(own: tuple[Process, httpx.Client]) -> None:
