@@ -47,6 +47,11 @@ def closed(properties: dict[str, Schema], required: list[str] | None = None, *ex
     return {"type": "object", "additionalProperties": False, "properties": properties, **needs, **_examples(examples)}
 
 
+def opened(properties: dict[str, Schema]) -> Schema:
+    """An object of which these keys are ours, and any other is not ours to judge."""
+    return {"type": "object", "properties": properties}
+
+
 def shared(name: str) -> Schema:
     return {"$ref": f"#/$defs/{name}"}
 
@@ -66,6 +71,13 @@ NAMED = string(minLength=1)
 LABEL = r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$"
 LABEL_KEY = r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 HOST_PORT = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}"
+REPOSITORY = "[a-z0-9][a-z0-9._/:-]*[a-z0-9]"
+IMAGE = {
+    "tag": string(r"^([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?$", "1.2.3"),
+    "digest": string(r"^(sha256:[0-9a-f]{64})?$", f"sha256:{'0' * 64}"),
+    "pullPolicy": one_of("Always", "IfNotPresent", "Never"),
+}
+PULL_SECRET = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 PROBE = {
     "initialDelaySeconds": integer(0),
     "periodSeconds": integer(1, 7),
@@ -83,15 +95,10 @@ DEFINITIONS: dict[str, Schema] = {
         "examples": ["300Mi"],
     },
     "resources": closed({"requests": mapping(shared("quantity")), "limits": mapping(shared("quantity"))}, []),
-    "image": closed(
-        {
-            "repository": string(r"^[a-z0-9][a-z0-9._/:-]*[a-z0-9]$", "registry.example.com/team/image"),
-            "tag": string(r"^([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?$", "1.2.3"),
-            "digest": string(r"^(sha256:[0-9a-f]{64})?$", f"sha256:{'0' * 64}"),
-            "pullPolicy": one_of("Always", "IfNotPresent", "Never"),
-        }
-    ),
-    "pullSecrets": array(closed({"name": string(r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")}), [{"name": "pull"}]),
+    "image": closed({"repository": string(f"^{REPOSITORY}$", "registry.example.com/team/image"), **IMAGE}),
+    "imageOrNone": closed({"repository": string(f"^({REPOSITORY})?$", "registry.example.com/team/image"), **IMAGE}),
+    "pullSecret": closed({"name": string(PULL_SECRET)}),
+    "pullSecrets": array(shared("pullSecret"), [{"name": "pull"}]),
     "env": array(closed({"name": NAMED, "value": TEXT, "valueFrom": ANY}, ["name"]), [{"name": "EXTRA", "value": "1"}]),
     "envFrom": array(
         closed({"prefix": TEXT, "configMapRef": ANY, "secretRef": ANY}, []), [{"configMapRef": {"name": "extra"}}]
@@ -241,10 +248,14 @@ DEFINITIONS: dict[str, Schema] = {
             "accessSample": {"type": "number", "minimum": 0, "maximum": 1, "examples": [0.1]},
         }
     ),
-    # Each chart has those that it reads, and bears the others, which reach it all the same.
-    "global": closed(
+    # Each chart has those that it reads, and accepts the others, which reach it all the same: the other charts', and
+    # those of a parent chart or of what installs it, such as Rancher.
+    "global": opened(
         {
-            "imagePullSecrets": shared("pullSecrets"),
+            "imageRegistry": string(f"^({REPOSITORY})?$", "registry.example.com/mirror"),
+            "imagePullSecrets": array(
+                {"anyOf": [shared("pullSecret"), string(PULL_SECRET)]}, [{"name": "pull"}], ["pull"]
+            ),
             "registry": closed(
                 {
                     "address": string(rf"^({HOST_PORT}(,{HOST_PORT})*)?$", "a.example.com:2379,b.example.com:2380"),
@@ -274,7 +285,6 @@ DEFINITIONS: dict[str, Schema] = {
                 [],
             ),
         },
-        [],
     ),
 }
 
@@ -422,7 +432,7 @@ VALUES: dict[str, dict[str, Schema]] = {
         **SPREAD,
         "replicaCount": one_of(1, 3),
         "auth": closed(
-            {"image": shared("image"), "intervalSeconds": integer(1, 7, 600), "resources": shared("resources")}
+            {"image": shared("imageOrNone"), "intervalSeconds": integer(1, 7, 600), "resources": shared("resources")}
         ),
         "initialClusterState": one_of("new", "existing"),
         "quotaBackendBytes": integer(16 * 2**20, 4 * 2**30),

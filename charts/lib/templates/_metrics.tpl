@@ -16,7 +16,7 @@ prometheus.io/path: /metrics
 
 {{- define "vp.releaseLabel" -}}
 - targetLabel: release
-  replacement: {{ .Release.Name }}
+  replacement: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/*
@@ -28,8 +28,8 @@ Prometheus scrapes each pod's own port, so that no Service need carry it. Parame
 apiVersion: monitoring.coreos.com/v1
 kind: PodMonitor
 metadata:
-  name: {{ include "vp.fullname" $.root }}
-  namespace: {{ $.root.Release.Namespace }}
+  name: {{ include "vp.fullname" $.root | quote }}
+  namespace: {{ $.root.Release.Namespace | quote }}
   labels: {{- merge (include "vp.labels" $.root | fromYaml) .labels | toYaml | nindent 4 }}
 spec:
   # Rules and dashboards find the series by the label `job`.
@@ -60,22 +60,22 @@ apiVersion: v1
 kind: Service
 metadata:
   name: {{ include "vp.fullname" $.root }}-metrics
-  namespace: {{ $.root.Release.Namespace }}
+  namespace: {{ $.root.Release.Namespace | quote }}
   labels: {{- merge (dict "app.kubernetes.io/component" "metrics") (include "vp.labels" $.root | fromYaml) | toYaml | nindent 4 }}
 spec:
   clusterIP: None
   publishNotReadyAddresses: true
   selector: {{- include "vp.selectorLabels" $.root | nindent 4 }}
   ports:
-    - name: {{ $.port }}
+    - name: {{ $.port | quote }}
       port: {{ $.number }}
       targetPort: {{ $.port }}
 ---
 apiVersion: monitoring.coreos.com/v1
 kind: ServiceMonitor
 metadata:
-  name: {{ include "vp.fullname" $.root }}
-  namespace: {{ $.root.Release.Namespace }}
+  name: {{ include "vp.fullname" $.root | quote }}
+  namespace: {{ $.root.Release.Namespace | quote }}
   labels: {{- merge (include "vp.labels" $.root | fromYaml) .labels | toYaml | nindent 4 }}
 spec:
   jobLabel: app.kubernetes.io/name
@@ -106,8 +106,8 @@ raise these alerts, and be recorded under the same names.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
-  name: {{ include "vp.fullname" $ }}
-  namespace: {{ $.Release.Namespace }}
+  name: {{ include "vp.fullname" $ | quote }}
+  namespace: {{ $.Release.Namespace | quote }}
   labels: {{- merge (include "vp.labels" $ | fromYaml) .labels | toYaml | nindent 4 }}
 spec:
   groups: {{- toYaml $rules.groups | nindent 4 }}
@@ -126,7 +126,7 @@ apiVersion: v1
 kind: ConfigMap
 metadata:
   name: {{ include "vp.fullname" $ }}-dashboards
-  namespace: {{ .namespace | default $.Release.Namespace }}
+  namespace: {{ .namespace | default $.Release.Namespace | quote }}
   labels: {{- merge (include "vp.labels" $ | fromYaml) .labels | toYaml | nindent 4 }}
   {{- with .annotations }}
   annotations: {{- toYaml . | nindent 4 }}

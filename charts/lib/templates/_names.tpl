@@ -1,12 +1,17 @@
 {{/*
-The name of the chart's objects: the release's name and the chart's, once where the one holds the other. Charts without
-fullnameOverride are those that others must find.
+The name of the chart's objects: the release's name and the chart's, or the release's alone where it holds the chart's
+and no other service's: two services of one release must not share a name. Charts without fullnameOverride are those
+that others must find.
 */}}
 {{- define "vp.fullname" -}}
+{{- $held := list -}}
+{{- range list "gateway-svc" "user-svc" -}}
+{{- if contains . $.Release.Name }}{{ $held = append $held . }}{{ end -}}
+{{- end -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
-{{- else if and (hasKey .Values "fullnameOverride") (contains .Chart.Name .Release.Name) -}}
-{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else if and (hasKey .Values "fullnameOverride") (eq .Chart.Name (join " " $held)) -}}
+{{- include "vp.release" . | trunc 52 | trimSuffix "-" -}}
 {{- else -}}
 {{- include "vp.sibling" (dict "root" . "chart" .Chart.Name) -}}
 {{- end -}}
@@ -19,7 +24,14 @@ name in a label of at most 63.
 */}}
 {{- define "vp.sibling" -}}
 {{- $longest := int (sub 51 (len .chart)) -}}
-{{- printf "%s-%s" (.root.Release.Name | trunc $longest | trimSuffix "-") .chart -}}
+{{- printf "%s-%s" (include "vp.release" .root | trunc $longest | trimSuffix "-") .chart -}}
+{{- end }}
+
+{{/*
+The release's name as a Service may bear it (RFC 1035): no digit first, and no dots.
+*/}}
+{{- define "vp.release" -}}
+{{- regexReplaceAll "^([0-9])" (replace "." "-" .Release.Name) "r${1}" -}}
 {{- end }}
 
 {{- define "vp.labels" -}}
@@ -36,7 +48,7 @@ replaced by an upgrade that changes nothing else.
 */}}
 {{- define "vp.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "vp.podLabels" -}}

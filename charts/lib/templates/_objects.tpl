@@ -1,6 +1,6 @@
 {{- define "vp.metadata" -}}
-name: {{ include "vp.fullname" . }}
-namespace: {{ .Release.Namespace }}
+name: {{ include "vp.fullname" . | quote }}
+namespace: {{ .Release.Namespace | quote }}
 labels: {{- include "vp.labels" . | nindent 2 }}
 {{- end }}
 
@@ -9,8 +9,8 @@ labels: {{- include "vp.labels" . | nindent 2 }}
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  name: {{ include "vp.serviceAccountName" . }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "vp.serviceAccountName" . | quote }}
+  namespace: {{ .Release.Namespace | quote }}
   labels: {{- include "vp.labels" . | nindent 4 }}
   {{- with .Values.serviceAccount.annotations }}
   annotations: {{- toYaml . | nindent 4 }}
@@ -46,7 +46,7 @@ spec:
   scaleTargetRef:
     apiVersion: apps/v1
     kind: Deployment
-    name: {{ include "vp.fullname" $ }}
+    name: {{ include "vp.fullname" $ | quote }}
   minReplicas: {{ .minReplicas }}
   maxReplicas: {{ .maxReplicas }}
   metrics:

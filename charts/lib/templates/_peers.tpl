@@ -74,7 +74,7 @@ The environment of a registry client. Parameters: root, role (registrar or resol
 {{- if .root.Values.global.registry.auth.enabled -}}
 - name: registry-password
   secret:
-    secretName: {{ include "vp.registry.secretName" .root }}
+    secretName: {{ include "vp.registry.secretName" .root | quote }}
     defaultMode: 0440
     items:
       - key: {{ .role }}-password

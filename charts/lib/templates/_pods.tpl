@@ -2,7 +2,11 @@
 An image reference. With a digest its tag is for people: nodes go by the digest. Parameters: root, image.
 */}}
 {{- define "vp.image" -}}
-{{- printf "%s:%s" .image.repository (.image.tag | default .root.Chart.AppVersion) -}}
+{{- $repository := .image.repository -}}
+{{- with .root.Values.global.imageRegistry -}}
+{{- $repository = printf "%s/%s" . (regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $repository "") -}}
+{{- end -}}
+{{- printf "%s:%s" $repository (.image.tag | default .root.Chart.AppVersion) -}}
 {{- with .image.digest }}@{{ . }}{{ end -}}
 {{- end }}
 
@@ -14,14 +18,18 @@ What every pod of these charts has, beside its containers and volumes.
 {{- if and (.Capabilities.APIVersions.Has "v1/Secret") (semverCompare "<1.29.0-0" .Capabilities.KubeVersion.Version) -}}
 {{- fail (printf "Kubernetes is %s: 1.29 is the first that has all that these charts use." .Capabilities.KubeVersion.Version) -}}
 {{- end -}}
-serviceAccountName: {{ include "vp.serviceAccountName" . }}
+serviceAccountName: {{ include "vp.serviceAccountName" . | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
-{{- with concat (.Values.global.imagePullSecrets | default list) .Values.imagePullSecrets }}
-imagePullSecrets: {{- toYaml (uniq .) | nindent 2 }}
+{{- $pullSecrets := list }}
+{{- range concat (.Values.global.imagePullSecrets | default list) .Values.imagePullSecrets }}
+{{- $pullSecrets = append $pullSecrets (kindIs "string" . | ternary (dict "name" .) .) }}
+{{- end }}
+{{- with uniq $pullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 securityContext: {{- toYaml .Values.podSecurityContext | nindent 2 }}
 {{- with .Values.nodeSelector }}
@@ -43,13 +51,29 @@ topologySpreadConstraints:
 {{- end }}
 
 {{/*
-The annotations of a pod that Prometheus scrapes. An operator's win over those for the scrape. Parameters: root, port,
-own (the chart's, as YAML; may be left out).
+The annotations of a pod that Prometheus scrapes. An operator's win over those for the scrape. Parameters: root, port.
 */}}
 {{- define "vp.podAnnotations" -}}
-{{- with merge (.own | default "" | fromYaml) .root.Values.podAnnotations (include "vp.scrapeAnnotations" . | fromYaml) -}}
+{{- with merge (deepCopy .root.Values.podAnnotations) (include "vp.scrapeAnnotations" . | fromYaml) -}}
 annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{/*
+The pods that a workload is to have: replicaCount, or what `kubectl scale` has made of it since. Helm 4 applies on the
+server, which refuses to change a number that somebody else has set. Parameters: root, kind.
+*/}}
+{{- define "vp.replicas" -}}
+{{- $live := lookup "apps/v1" .kind .root.Release.Namespace (include "vp.fullname" .root) -}}
+{{- if eq (toString .root.Values.replicaCount) (dig "metadata" "annotations" "video-platform/replica-count" "" $live) -}}
+{{- $live.spec.replicas -}}
+{{- else -}}
+{{- .root.Values.replicaCount -}}
+{{- end -}}
+{{- end }}
+
+{{- define "vp.replicas.annotation" -}}
+video-platform/replica-count: {{ .Values.replicaCount | quote }}
 {{- end }}
 
 {{/*
@@ -78,6 +102,6 @@ The storage class of a claim; nothing leaves it to the cluster. Parameter: persi
 */}}
 {{- define "vp.storageClass" -}}
 {{- with .storageClass -}}
-storageClassName: {{ if ne . "-" }}{{ . }}{{ else }}""{{ end }}
+storageClassName: {{ trimPrefix "-" . | quote }}
 {{- end -}}
 {{- end }}

@@ -1,25 +1,54 @@
 {{/*
-A secret value that is made once and then kept. Parameters:
-  root, secret, key   where it is kept
-  given               the value that an operator gave; it wins
-  setting             the value that names a Secret of the operator's, for the sentences
-  lost                a sentence when something of the release still depends on the Secret, otherwise empty
-A real cluster shows itself by `v1/Secret`, which the built-in list of `helm template` has not. Looking up the
-namespace would not do: it need not exist yet.
+A Secret that is made once. It is a hook and so stands in no manifest: an upgrade or a rollback would write what is in
+one over a key that was rotated since. It is rendered only while the cluster has no such Secret. Parameters:
+  root, name
+  values   a list of dicts: key, given (an operator's value, or empty for a random one), setting (that of `given`)
+  setting  the value that names a Secret of the operator's, for the messages
+  lost     why a new Secret would not do in place of one that is gone; otherwise empty
+  change   what to do in place of changing a given value
 */}}
-{{- define "vp.secret.value" -}}
-{{- $live := (lookup "v1" "Secret" .root.Release.Namespace .secret).data | default dict -}}
-{{- if .given -}}
-{{- .given -}}
-{{- else if hasKey $live .key -}}
-{{- get $live .key | b64dec -}}
-{{- else if not (.root.Capabilities.APIVersions.Has "v1/Secret") -}}
-{{- fail (printf "no cluster to look for the Secret %s in: a password made up at each rendering would lock everybody out. Name a Secret in %s, as ci/values.yaml does." .secret .setting) -}}
-{{- else if .lost -}}
-{{- fail (printf "the Secret %s has no key %s any more, and %s. Restore the Secret, or name one that holds the value in %s." .secret .key .lost .setting) -}}
-{{- else -}}
-{{- randAlphaNum 40 -}}
+{{- define "vp.secret" -}}
+{{- $namespace := .root.Release.Namespace -}}
+{{- $live := lookup "v1" "Secret" $namespace .name -}}
+{{- if $live -}}
+{{- $data := $live.data | default dict -}}
+{{- range .values -}}
+{{- if not (or .given (hasKey $data .key)) -}}
+{{- fail (printf "the Secret %s has no key %s: add it, or name a Secret that has it in %s." $.name .key $.setting) -}}
+{{- else if and .given (ne .given (get $data .key | b64dec)) -}}
+{{- fail (printf "%s is not what the Secret %s holds as %s, and the chart writes a Secret only once: leave the setting out, and %s." .setting $.name .key $.change) -}}
 {{- end -}}
+{{- end -}}
+{{- else if not (include "vp.cluster" .root) -}}
+{{- fail (printf "no cluster to look for the Secret %s in: a password generated at each rendering would lock everybody out. Name a Secret in %s, as ci/values.yaml does." .name .setting) -}}
+{{- else if .lost -}}
+{{- fail (printf "the Secret %s is gone, and %s. Restore it, or name one that holds its keys in %s." .name .lost .setting) -}}
+{{- else -}}
+apiVersion: v1
+kind: Secret
+metadata:
+  name: {{ .name | quote }}
+  namespace: {{ $namespace | quote }}
+  labels: {{- include "vp.labels" .root | nindent 4 }}
+  annotations:
+    helm.sh/hook: pre-install,pre-upgrade
+    # The default would delete a Secret of this name first.
+    helm.sh/hook-delete-policy: hook-failed
+type: Opaque
+data:
+  {{- range .values }}
+  {{ .key }}: {{ .given | default (randAlphaNum 40) | b64enc }}
+  {{- end }}
+{{- end -}}
+{{- end }}
+
+{{/*
+Not empty when there is a cluster to look things up in. A cluster answers with a list, even an empty one, and even for a
+namespace that is yet to be created; rendering without one answers nothing, whatever API versions it was told. Helm
+keeps its releases in Secrets of this namespace and lists them itself, so whoever installs has the right to.
+*/}}
+{{- define "vp.cluster" -}}
+{{- with lookup "v1" "Secret" .Release.Namespace "" }}{{ .kind }}{{ end -}}
 {{- end }}
 
 {{/*
@@ -34,13 +63,4 @@ Not empty when the live workload mounts the Secret. Parameters: root, kind, work
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- end }}
-
-{{- define "vp.secret.metadata" -}}
-name: {{ .name }}
-namespace: {{ .root.Release.Namespace }}
-labels: {{- include "vp.labels" .root | nindent 2 }}
-annotations:
-  # What it opens outlives the release: the volumes and the tokens that clients hold.
-  helm.sh/resource-policy: keep
 {{- end }}

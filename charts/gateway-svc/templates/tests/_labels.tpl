@@ -3,5 +3,5 @@ The labels of the pod of `helm test`. Not the gateway's own name: the Service wo
 */}}
 {{- define "gateway-svc.testLabels" -}}
 app.kubernetes.io/name: gateway-svc-test
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
