@@ -54,7 +54,7 @@ lock: $(DEV) ## resolve requirements/ anew from pyproject.toml
 	    --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/$$group.txt || exit; \
 	done
 
-version: ## write a new version wherever it is stated: V=0.2.0
+version: ## write a new version wherever it is stated: V=X.Y.Z
 	@$(PYTHON) version.py $(V)
 
 include monitoring/monitoring.mk

@@ -1,4 +1,4 @@
-"""Writes the version in VERSION into every file that states it: `make version V=0.2.0`."""
+"""Writes the version in VERSION into every file that states it: `make version V=X.Y.Z`."""
 
 import re
 import sys
@@ -30,7 +30,7 @@ def write(root: Path, version: str) -> None:
         ValueError: when it is not a semantic version.
     """
     if not re.fullmatch(SEMANTIC, version):
-        raise ValueError(f"{version!r} is not a version such as 0.2.0.")
+        raise ValueError(f"{version!r} is not a semantic version.")
     places = [(file, before) for pattern, before in PLACES.items() for file in root.glob(pattern)]
     typed = ("README.md", "docs/*.md", "Dockerfile.*")
     places += [(file, IMAGES) for pattern in typed for file in root.glob(pattern)]
@@ -44,4 +44,4 @@ if __name__ == "__main__":
     try:
         write(Path(__file__).resolve().parent, sys.argv[1])
     except (IndexError, ValueError) as error:
-        sys.exit(f"error: name the new version, as in `make version V=0.2.0`. {error}")
+        sys.exit(f"error: name the new version, as in `make version V=X.Y.Z`. {error}")

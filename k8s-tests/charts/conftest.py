@@ -3,8 +3,9 @@ import pytest
 
 
 @pytest.fixture(scope="session", autouse=True)
-def helm() -> str:
-    found = manifests.tool("helm")
-    if not found:
-        pytest.skip("helm is neither on the PATH nor in the cache of `make cluster`")
-    return found
+def helms() -> list[str]:
+    """Both Helms, without which nothing here can run."""
+    missing = [name for name in manifests.HELMS if not manifests.tool(name)]
+    if missing:
+        pytest.skip(f"{' and '.join(missing)}: neither on the PATH nor in the cache of `make charts-tools`")
+    return manifests.helms()

@@ -16,8 +16,11 @@ NAMES = ("etcd", "mysql", "user-svc", "gateway-svc", "video-platform")
 
 Manifest = dict[str, Any]
 
-ON_A_CLUSTER = ("--api-versions", "v1/Secret", "--kube-version", "1.34.0")
-"""What makes `helm template` look like a cluster, on which nothing is installed yet."""
+HELMS = ("helm", "helm4")
+"""Helm 3 and Helm 4; the charts must render alike under both."""
+
+ARGO_CD = ("--kube-version", "1.34.0", "--api-versions", "v1", "--api-versions", "v1/Secret", "--include-crds")
+"""What Argo CD gives `helm template`: the versions of the cluster that it deploys to, which it does not ask."""
 
 
 def tool(name: str) -> str | None:
@@ -28,7 +31,7 @@ def tool(name: str) -> str | None:
 
 
 class RefusedError(Exception):
-    """Helm refused the values; the text is what a person would read."""
+    """Helm refused the values; the arguments are what a person would read, from each Helm."""
 
 
 def render(
@@ -39,14 +42,30 @@ def render(
     Raises:
         RefusedError: when Helm refuses the values.
     """
-    text = _template(chart, json.dumps(values or {}), arguments, ci, release)
-    return [manifest for manifest in yaml.safe_load_all(text) if manifest]
+    runs = [_template(helm, chart, json.dumps(values or {}), arguments, ci, release) for helm in helms()]
+    refusals = [run.stderr for run in runs if run.returncode]
+    if refusals:
+        assert len(refusals) == len(runs), "one Helm refuses and the other does not"
+        raise RefusedError(*refusals)
+    first, *others = [[manifest for manifest in _load(run.stdout) if manifest] for run in runs]
+    assert all(sorted(map(str, other)) == sorted(map(str, first)) for other in others), "the Helms render differently"
+    return first
+
+
+def _load(text: str) -> Iterator[Manifest]:
+    return yaml.load_all(text, yaml.CSafeLoader)
 
 
 @functools.cache
-def _template(chart: str, values: str, arguments: tuple[str, ...], ci: bool, release: str) -> str:
-    helm = tool("helm")
-    assert helm, "the fixture `helm` was not asked for"
+def helms() -> list[str]:
+    """The paths of both."""
+    return [path for path in map(tool, HELMS) if path]
+
+
+@functools.cache
+def _template(
+    helm: str, chart: str, values: str, arguments: tuple[str, ...], ci: bool, release: str
+) -> subprocess.CompletedProcess[str]:
     files = ["--values", str(CHARTS / chart / "ci" / "values.yaml")] if ci else []
     command = [
         helm,
@@ -60,10 +79,7 @@ def _template(chart: str, values: str, arguments: tuple[str, ...], ci: bool, rel
         "-",
         *arguments,
     ]
-    run = subprocess.run(command, input=values, capture_output=True, text=True, timeout=60, check=False)
-    if run.returncode:
-        raise RefusedError("\n".join(line for line in run.stderr.splitlines() if not line.startswith("walk.go")))
-    return run.stdout
+    return subprocess.run(command, input=values, capture_output=True, text=True, timeout=60, check=False)
 
 
 def of_kind(manifests: list[Manifest], kind: str, name: str | None = None) -> Manifest:

@@ -219,17 +219,19 @@ def test_the_values_that_operators_are_given_make_all_there_is() -> None:
 
 
 @pytest.mark.parametrize("chart", NAMES)
-def test_a_packaged_chart_is_whole(chart: str, helm: str, tmp_path: Path) -> None:
-    run = [helm, "package", CHARTS / chart, "--destination", tmp_path]
-    subprocess.run(run, capture_output=True, timeout=60, check=True)
-    (package,) = tmp_path.iterdir()
+def test_a_packaged_chart_is_whole(chart: str, helms: list[str], tmp_path: Path) -> None:
     everything = merged(RULES, DASHBOARDS)
     values = {
         **dict.fromkeys(SERVICES, everything),
         "video-platform": dict.fromkeys(SERVICES, everything),
     }.get(chart, {})
-    command = [helm, "template", "vp", package, "--namespace", NAMESPACE, "--values", "-"]
-    command += ["--values", CHARTS / chart / "ci" / "values.yaml"]
-    run = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, timeout=60, check=True)
-    packaged = [manifest for manifest in yaml.safe_load_all(run.stdout) if manifest]
-    assert packaged == copy.deepcopy(render(chart, values))
+    for helm in helms:
+        folder = tmp_path / Path(helm).name
+        run = [helm, "package", CHARTS / chart, "--destination", folder]
+        subprocess.run(run, capture_output=True, timeout=60, check=True)
+        (package,) = folder.iterdir()
+        command = [helm, "template", "vp", package, "--namespace", NAMESPACE, "--values", "-"]
+        command += ["--values", CHARTS / chart / "ci" / "values.yaml"]
+        run = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, timeout=60, check=True)
+        packaged = [manifest for manifest in yaml.safe_load_all(run.stdout) if manifest]
+        assert packaged == copy.deepcopy(render(chart, values))

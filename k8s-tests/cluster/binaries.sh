@@ -22,6 +22,7 @@ flags_of() {
         printf -- '-X %s.k8sVersionMajor=1 -X %s.k8sVersionMinor=%s ' "$package" "$package" "$helm_minor"
       done
       ;;
+    helm4) printf -- '-X helm.sh/helm/v4/internal/version.version=%s ' "$(awk '$1 == "helm.sh/helm/v4" { print $2 }' "$here/tools/helm4/go.mod")" ;;
     skaffold)
       printf -- '-X github.com/GoogleContainerTools/skaffold/v2/pkg/skaffold/version.version=%s ' \
         "$(awk '$1 == "github.com/GoogleContainerTools/skaffold/v2" { print $2 }' "$here/tools/skaffold/go.mod")"
@@ -47,6 +48,7 @@ build() {
   case $name in
     kubernetes) for command in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl; do ln -s kubernetes "$to.new/$command"; done ;;
     etcd) mv "$to.new/server" "$to.new/etcd" ;;
+    helm4) mv "$to.new/helm" "$to.new/helm4" ;; # beside the other on the PATH
   esac
   rm -rf "$to"
   mv "$to.new" "$to"

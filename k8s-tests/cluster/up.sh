@@ -6,7 +6,7 @@ source "$here/services.sh"
 [ "$(id -u)" = 0 ] || die "Needs root: the cluster runs containerd and has a network namespace of its own."
 alone cluster
 
-tools=(kubernetes helm etcd coredns provisioner)
+tools=(kubernetes helm helm4 etcd coredns provisioner)
 images=(pause etcd mysql python)
 services=(etcd containerd kube-apiserver api-inside api-outside kube-controller-manager kube-scheduler kubelet kube-proxy coredns provisioner)
 

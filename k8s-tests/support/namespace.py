@@ -19,13 +19,12 @@ KEEP = "K8S_TEST_KEEP"
 class Namespace:
     """One of our own: its name is new, and it is deleted with all that is in it when the context ends."""
 
-    def __init__(self, cluster: Cluster, *, standard: str = "restricted") -> None:
+    def __init__(self, cluster: Cluster, *, standard: str = "restricted", create: bool = True) -> None:
         self.cluster = cluster
         self.name = f"vp-test-{secrets.token_hex(3)}"
         labels = {"pod-security.kubernetes.io/enforce": standard, "pod-security.kubernetes.io/warn": standard}
-        cluster.create(
-            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name, "labels": labels}},
-        )
+        if create:
+            cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name, "labels": labels}})
 
     def close(self) -> None:
         """Delete it, without waiting for the end of that."""

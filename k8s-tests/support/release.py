@@ -25,9 +25,12 @@ class HelmError(Exception):
 class Release:
     """A release in a namespace. It may not be installed yet."""
 
-    def __init__(self, namespace: Namespace, name: str = "vp", chart: str | Path = "video-platform") -> None:
+    def __init__(
+        self, namespace: Namespace, name: str = "vp", chart: str | Path = "video-platform", program: str = "helm"
+    ) -> None:
         self.namespace = namespace
         self.name = name
+        self.program = program
         self.warnings = ""
         """What helm has written to stderr at last."""
         self.chart = Path(chart) if isinstance(chart, Path) else CHARTS / chart
@@ -47,9 +50,10 @@ class Release:
         texts = [release["manifest"], *(hook["manifest"] for hook in release["hooks"])]
         return [manifest for text in texts for manifest in yaml.safe_load_all(text) if manifest]
 
-    def rollback(self, revision: int, timeout: int = 180) -> str:
+    def rollback(self, revision: int, *arguments: str, timeout: int = 180) -> str:
         """Go back to a revision, and wait until everything is ready."""
-        return self.helm("rollback", self.name, str(revision), "--wait", f"--timeout={timeout}s", timeout=timeout + 30)
+        wait = ["--wait", f"--timeout={timeout}s"]
+        return self.helm("rollback", self.name, str(revision), *wait, *arguments, timeout=timeout + 30)
 
     def uninstall(self) -> str:
         """Uninstall it, and wait until its objects are gone."""
@@ -81,9 +85,9 @@ class Release:
         Raises:
             HelmError: when it fails, with its sentence.
         """
-        program = shutil.which("helm")
+        program = shutil.which(self.program)
         if not program:
-            raise HelmError("helm is not on the PATH.")
+            raise HelmError(f"{self.program} is not on the PATH.")
         where = ["--kube-context", self.namespace.cluster.context.name, "--namespace", self.namespace.name]
         run = subprocess.run(
             [program, *arguments, *where], input=given, capture_output=True, text=True, timeout=timeout, check=False

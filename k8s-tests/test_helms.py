@@ -1,0 +1,266 @@
+"""Helm 3 and Helm 4 on the same charts: what is made once stays, whatever is done to a release.
+
+The release is a gateway beside the platform, whose user services it finds, so that it is small and yet becomes ready.
+"""
+
+import base64
+import re
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.cluster import Cluster, Manifest
+from support.namespace import Namespace
+from support.platform import Platform
+from support.release import CHARTS, HelmError, Release
+
+GATEWAY: dict[str, Any] = {
+    "replicaCount": 1,
+    "drainDelaySeconds": 0,
+    "graceSeconds": 5,
+    "resources": {"requests": {"cpu": "20m"}},
+    "etcd": {"enabled": False},
+    "global": {"registry": {"address": "vp-etcd:2379"}},
+}
+CHANGED = {**GATEWAY, "log": {"level": "DEBUG"}}
+PROCEDURE = "docs/kubernetes.md has the steps"
+
+
+@pytest.fixture(scope="module", params=["helm", "helm4"])
+def program(request: pytest.FixtureRequest) -> str:
+    """One Helm after the other."""
+    name: str = request.param
+    if not shutil.which(name):
+        pytest.skip(f"{name} is not on the PATH.")
+    return name
+
+
+@pytest.fixture
+def gate(platform: Platform, program: str) -> Iterator["Gate"]:
+    """A gateway that is not installed yet; nothing of it is left afterwards."""
+    gate = Gate(platform.namespace, program)
+    yield gate
+    gate.remove()
+
+
+class Gate:
+    """A release of the gateway's chart, and the Secret that was made for it."""
+
+    def __init__(self, namespace: Namespace, program: str, chart: str | Path = "gateway-svc") -> None:
+        self.namespace = namespace
+        self.release = Release(namespace, f"gate-{secrets.token_hex(2)}", chart, program=program)
+        self.name = f"{self.release.name}-gateway-svc"
+
+    def key(self) -> str:
+        """Return the key that signs tokens."""
+        return base64.b64decode(self.namespace.secret(f"{self.name}-jwt")["jwt-secret"]).decode()
+
+    def rotate(self) -> str:
+        """Change the key by hand, and return the new one."""
+        new = secrets.token_hex(32)
+        data = {"jwt-secret": base64.b64encode(new.encode()).decode()}
+        self.namespace.patch("Secret", f"{self.name}-jwt", {"data": data})
+        return new
+
+    def scale(self, replicas: int) -> None:
+        """Ask for so many pods by `kubectl scale`, whose field manager Helm 4 respects."""
+        where = [f"--context={self.namespace.cluster.context.name}", f"--namespace={self.namespace.name}"]
+        command = ["kubectl", "scale", f"deployment/{self.name}", f"--replicas={replicas}", *where]
+        subprocess.run(command, capture_output=True, timeout=30, check=True)
+
+    def replicas(self) -> int:
+        """Return how many pods are asked for."""
+        found = self.namespace.get("Deployment", self.name)
+        assert found
+        count: int = found["spec"]["replicas"]
+        return count
+
+    def remove(self) -> None:
+        """Take away the release, and what outlives one."""
+        self.release.helm("uninstall", self.release.name, "--ignore-not-found", "--wait", "--timeout=60s", timeout=90)
+        if self.namespace.get("Secret", f"{self.name}-jwt"):
+            self.namespace.delete("Secret", f"{self.name}-jwt")
+
+
+def test_rotated_key_outlives_upgrade_and_rollback(gate: Gate) -> None:
+    gate.release.install(GATEWAY)
+    made = gate.key()
+    assert re.fullmatch("[A-Za-z0-9]{40}", made)
+    gate.release.upgrade(CHANGED)
+    assert gate.key() == made
+    rotated = gate.rotate()
+    gate.release.rollback(1)
+    assert gate.key() == rotated
+    gate.release.upgrade(CHANGED)
+    assert gate.key() == rotated
+
+
+def test_key_outlives_uninstall(gate: Gate) -> None:
+    gate.release.install(GATEWAY, "--wait=false")
+    made = gate.key()
+    gate.release.uninstall()
+    assert gate.key() == made
+    gate.release.install(GATEWAY, "--wait=false")
+    assert gate.key() == made
+
+
+def test_key_outlives_a_first_install_that_fails(gate: Gate, program: str) -> None:
+    undo = "--atomic" if program == "helm" else "--rollback-on-failure"
+    broken = {**GATEWAY, "image": {"tag": "there-is-none"}}
+    with pytest.raises(HelmError):
+        gate.release.install(broken, undo, timeout=4)
+    assert gate.namespace.get("Deployment", gate.name) is None
+    made = gate.key()
+    with pytest.raises(HelmError):
+        gate.release.install(broken, timeout=4)
+    gate.release.upgrade(GATEWAY, "--install")
+    assert gate.key() == made
+
+
+def test_upgrade_keeps_what_kubectl_scale_set(gate: Gate, program: str) -> None:
+    force = [] if program == "helm" else ["--force-conflicts"]
+    gate.release.install(GATEWAY)
+    gate.scale(2)
+    gate.release.upgrade(CHANGED)
+    assert gate.replicas() == 2
+    gate.release.upgrade({**CHANGED, "replicaCount": 2})
+    assert gate.replicas() == 2
+    gate.release.upgrade({**CHANGED, "replicaCount": 1}, *force)
+    assert gate.replicas() == 1
+    gate.scale(2)
+    gate.release.rollback(1, *force)
+    assert gate.replicas() == 1
+
+
+def test_upgrade_without_hooks_is_mended_by_creating_the_secret(gate: Gate) -> None:
+    gate.release.install(GATEWAY, "--no-hooks", "--wait=false")
+    assert gate.namespace.get("Secret", f"{gate.name}-jwt") is None
+    with pytest.raises(HelmError, match=f"the Secret {gate.name}-jwt is gone, and the running Deployment"):
+        gate.release.upgrade(CHANGED)
+    data = {"jwt-secret": base64.b64encode(b"k" * 32).decode()}
+    gate.namespace.create(
+        {"kind": "Secret", "apiVersion": "v1", "metadata": {"name": f"{gate.name}-jwt"}, "data": data}
+    )
+    gate.release.upgrade(CHANGED)
+    assert gate.key() == "k" * 32
+
+
+LIVE = "a value that is in the Secret now"
+OTHER = "another value, which is not in it"
+
+
+@pytest.mark.parametrize(
+    ("chart", "secret", "setting"),
+    [
+        ("gateway-svc", "given-gateway-svc-jwt", "jwt.secret"),
+        ("gateway-svc", "given-gateway-svc-jwt", "jwt.previousSecrets"),
+        ("mysql", "given-mysql", "auth.password"),
+        ("mysql", "given-mysql", "auth.rootPassword"),
+    ],
+)
+def test_changed_secret_is_refused(platform: Platform, program: str, chart: str, secret: str, setting: str) -> None:
+    release = Release(platform.namespace, "given", chart, program=program)
+    values = GATEWAY if chart == "gateway-svc" else {}
+    group, _, name = setting.partition(".")
+
+    def render(value: str) -> list[Manifest]:
+        return release.render({**values, group: {name: [value] if name.endswith("s") else value}})
+
+    keys = ("jwt-secret", "jwt-previous-secrets", "password", "root-password")
+    data = dict.fromkeys(keys, base64.b64encode(LIVE.encode()).decode())
+    platform.namespace.create({"kind": "Secret", "apiVersion": "v1", "metadata": {"name": secret}, "data": data})
+    try:
+        with pytest.raises(
+            HelmError, match=f"{setting} is not what the Secret {secret} holds .*{PROCEDURE}"
+        ) as refusal:
+            render(OTHER)
+        assert LIVE not in str(refusal.value)
+        assert "Secret" not in {manifest["kind"] for manifest in render(LIVE)}
+    finally:
+        platform.namespace.delete("Secret", secret)
+    (made,) = [manifest for manifest in render(OTHER) if manifest["kind"] == "Secret"]
+    assert base64.b64encode(OTHER.encode()).decode() in made["data"].values()
+
+
+def test_a_dry_run_that_does_not_ask_the_cluster_is_refused(gate: Gate) -> None:
+    with pytest.raises(HelmError, match="no cluster to look for the Secret"):
+        gate.release.install(GATEWAY, "--dry-run=client")
+
+
+def test_revision_of_an_older_chart_is_left_and_not_gone_back_to(
+    platform: Platform, program: str, tmp_path: Path
+) -> None:
+    gate = Gate(platform.namespace, program, older_chart(tmp_path))
+    try:
+        gate.release.install(GATEWAY, "--wait=false")
+        made = gate.key()
+        gate.release.upgrade(GATEWAY, "--wait=false", chart=CHARTS / "gateway-svc")
+        assert gate.key() == made, "an upgrade that leaves it out of the manifest does not delete it"
+        rotated = gate.rotate()
+        old = f"owner=helm,name={gate.release.name},status=superseded"
+        for secret in platform.namespace.list_all("Secret", old):
+            platform.namespace.delete("Secret", secret["metadata"]["name"])
+        with pytest.raises(HelmError, match="has no 1 version"):
+            gate.release.rollback(1)
+        assert gate.key() == rotated
+    finally:
+        gate.remove()
+
+
+def older_chart(folder: Path) -> Path:
+    """Copy the gateway's chart as it was while the Secret stood in its manifest."""
+    shutil.copytree(CHARTS, folder / "charts", symlinks=True)
+    (folder / "charts" / "gateway-svc" / "templates" / "secret.yaml").write_text("""
+apiVersion: v1
+kind: Secret
+metadata:
+  name: {{ include "gateway-svc.secretName" . }}
+  annotations:
+    helm.sh/resource-policy: keep
+stringData:
+  jwt-secret: {{ randAlphaNum 40 }}
+""")
+    return folder / "charts" / "gateway-svc"
+
+
+EDITOR: Manifest = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "RoleBinding",
+    "metadata": {"name": "installer"},
+    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
+    "subjects": [{"kind": "User", "name": "installer", "apiGroup": "rbac.authorization.k8s.io"}],
+}
+
+
+def test_who_may_see_one_namespace_can_install(gate: Gate) -> None:
+    gate.namespace.create(EDITOR)
+    try:
+        gate.release.install(GATEWAY, "--wait=false", "--kube-as-user=installer")
+        made = gate.key()
+        gate.release.upgrade(CHANGED, "--wait=false", "--kube-as-user=installer")
+        assert gate.key() == made
+    finally:
+        gate.namespace.delete("RoleBinding", "installer")
+
+
+def test_the_namespace_may_be_new(cluster: Cluster, program: str) -> None:
+    fresh = Namespace(cluster, create=False)
+    gate = Gate(fresh, program)
+    try:
+        gate.release.install(GATEWAY, "--wait=false", "--create-namespace")
+        assert len(gate.key()) == 40
+    finally:
+        fresh.close()
+
+
+def test_a_packaged_chart_is_installed_as_rancher_does(gate: Gate, tmp_path: Path) -> None:
+    gate.release.helm("package", str(CHARTS / "gateway-svc"), f"--destination={tmp_path}")
+    (gate.release.chart,) = tmp_path.iterdir()
+    cattle = {"systemDefaultRegistry": "", "clusterId": "local", "rkePathPrefix": ""}
+    values = {**GATEWAY, "global": {**GATEWAY["global"], "cattle": cattle}}
+    gate.release.upgrade(values, "--install", "--history-max=5", "--labels=catalog.cattle.io/cluster-repo-name=video")
+    assert len(gate.key()) == 40
