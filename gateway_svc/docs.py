@@ -63,7 +63,7 @@ class Documents:
         title = specification["info"]["title"]
         self._add("/docs", b"text/html; charset=utf-8", _INDEX.format(title=title).encode())
         # Relative to the document: behind a proxy that strips a prefix, /openapi.json does not know where it is.
-        servers = [{"url": f".{specification.base_path}/"}]
+        servers = [{"url": f".{specification.base_path}"}]
         self._add("/openapi.json", b"application/json", orjson.dumps({**specification.raw, "servers": servers}))
 
     def route(self, path: str) -> str | None:

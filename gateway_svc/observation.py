@@ -67,7 +67,7 @@ class Observed:
         metrics.requests.end(self._method, route, status, seconds)
         fields = {"method": self._method, "route": route, "code": status, "duration": round(seconds, 6)}
         if status >= 500 or status in _ALWAYS_LOGGED:
-            fields["peer"] = (self._scope.get("client") or ("",))[0]  # optional in ASGI
+            fields["peer"] = _address(self._scope)
             self._access_log.log(fields, _level(status), always=status)
         else:
             self._access_log.log(fields)
@@ -96,6 +96,12 @@ def _span_of(method: str, scheme: str, route: str | None, is_path: bool) -> tupl
         if is_path:
             attributes["url.path"] = route
     return name, attributes
+
+
+def _address(scope: Scope) -> str:
+    """Return the address of the connection's other end, that of an IPv4 client as IPv4 on a dual-stack listener."""
+    client = scope.get("client")  # optional in ASGI
+    return str(client[0]).removeprefix("::ffff:") if client else ""
 
 
 def _level(status: int) -> int:

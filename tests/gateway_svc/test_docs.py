@@ -8,6 +8,7 @@ import pytest
 from tests.gateway_svc.conftest import CREDENTIALS
 from tests.support.chromium import BINARY, Chromium
 from tests.support.process import Process
+from tests.support.proxies import nginx
 from tests.support.users_stub import UsersStub
 
 
@@ -37,6 +38,28 @@ def test_docs_with_a_slash_redirects(client: httpx.Client) -> None:
     assert client.post("/docs/").status_code == 405
 
 
+LOGIN = "#operations-users-login"
+
+
+def try_login(browser: Chromium) -> str:
+    """Expand the login operation, execute its example and return the answer that is shown."""
+    for control in (".opblock-summary-control", ".try-out__btn", ".execute"):
+        browser.wait_for(f"document.querySelector('{LOGIN} {control}') !== null")
+        browser.evaluate(f"document.querySelector('{LOGIN} {control}').click()")
+    return str(browser.wait_for(f"document.querySelector('{LOGIN} .live-responses-table .microlight')?.textContent"))
+
+
+@pytest.mark.skipif(BINARY is None, reason="chromium is not on the PATH")
+def test_docs_work_behind_a_stripped_prefix(client: httpx.Client, gateway: Process, tmp_path: Path) -> None:
+    client.post("/api/register", json=CREDENTIALS)
+    location = "location /video/ { proxy_pass http://gateway/; }"
+    with nginx(tmp_path, [gateway.target], location) as port, Chromium() as browser:
+        browser.open(f"http://127.0.0.1:{port}/video/docs/")
+        assert "登录成功" in try_login(browser)
+        assert browser.complaints == []
+    assert f"http://127.0.0.1:{port}/video/api/login" in browser.requests
+
+
 @pytest.mark.skipif(BINARY is None, reason="chromium is not on the PATH")
 def test_a_person_reads_and_tries_it(client: httpx.Client, gateway: Process, users: UsersStub, tmp_path: Path) -> None:
     client.post("/api/register", json=CREDENTIALS)
@@ -47,15 +70,7 @@ def test_a_person_reads_and_tries_it(client: httpx.Client, gateway: Process, use
         assert browser.evaluate("document.querySelector('.title').textContent").startswith("Video platform user API")
 
         calls = len(users.calls)
-        browser.evaluate("document.querySelector('#operations-users-login .opblock-summary-control').click()")
-        browser.wait_for("document.querySelector('#operations-users-login .try-out__btn') !== null")
-        browser.evaluate("document.querySelector('#operations-users-login .try-out__btn').click()")
-        browser.wait_for("document.querySelector('#operations-users-login .execute') !== null")
-        browser.evaluate("document.querySelector('#operations-users-login .execute').click()")
-        shown = browser.wait_for(
-            "document.querySelector('#operations-users-login .live-responses-table .microlight')?.textContent"
-        )
-        assert "登录成功" in shown
+        assert "登录成功" in try_login(browser)
         browser.screenshot(tmp_path / "docs.png")
         assert users.calls[calls:] == ["Login"]
 

@@ -272,3 +272,9 @@ def test_every_answer_before_the_end_has_its_line(start_gateway: StartGateway, u
     assert gateway.wait() == 0
     assert len(gateway.records) == len(gateway.output.splitlines())
     assert set(answered) <= {record["trace_id"] for record in gateway.records}
+
+
+def test_ipv4_peer_is_logged_as_ipv4(start_gateway: StartGateway, users: UsersStub) -> None:
+    gateway = start_gateway(USER_SERVICE_TARGET=users.target, LISTEN_HOST="::")
+    assert httpx.get(f"http://127.0.0.1:{gateway.port}/api/profile").status_code == 401
+    assert gateway.wait_for("request")["peer"] == "127.0.0.1"
