@@ -79,4 +79,4 @@ def test_kube_score(values: dict[str, Any], tmp_path: Path) -> None:
     ]
     assert not unargued
     needed = {finding[1] for finding in findings}
-    assert needed == EXCEPTIONS.keys() - ({"statefulset-has-host-podantiaffinity"} if not values else set())
+    assert needed == EXCEPTIONS.keys()

@@ -47,7 +47,7 @@ class Release:
     def render(self, values: Mapping[str, Any]) -> list[Manifest]:
         """Return what an installation on this cluster would send to it, its tests included."""
         release = json.loads(self._deploy("install", values, ("--dry-run=server", "--output=json"), 60))
-        texts = [release["manifest"], *(hook["manifest"] for hook in release["hooks"])]
+        texts = [release["manifest"], *(hook["manifest"] for hook in release.get("hooks", []))]
         return [manifest for text in texts for manifest in yaml.safe_load_all(text) if manifest]
 
     def rollback(self, revision: int, *arguments: str, timeout: int = 180) -> str:
@@ -92,8 +92,9 @@ class Release:
         run = subprocess.run(
             [program, *arguments, *where], input=given, capture_output=True, text=True, timeout=timeout, check=False
         )
-        # what it says of each symbolic link
-        self.warnings = "\n".join(line for line in run.stderr.splitlines() if not line.startswith("walk.go"))
+        # what Helm 3 and Helm 4 say of each symbolic link
+        links = ("walk.go", "level=INFO")
+        self.warnings = "\n".join(line for line in run.stderr.splitlines() if not line.startswith(links))
         if run.returncode:
             raise HelmError(self.warnings)
         return run.stdout
