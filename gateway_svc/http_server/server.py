@@ -31,6 +31,7 @@ class HttpServer(uvicorn.Server):
         limits = Limits(head_timeout, keep_alive_timeout, ConnectionLimit(max_connections))
         config = uvicorn.Config(
             application,
+            interface="asgi3",
             http=partial(Protocol, limits=limits),  # type: ignore[arg-type]  # it is only called
             ws="none",
             lifespan="off",

@@ -1,10 +1,15 @@
 """A client that closes its connection cancels its request, whatever the gateway is waiting for."""
 
+import asyncio
 import json
 import socket
 
 import pytest
+import uvloop
+from starlette.types import Receive, Scope, Send
 
+from gateway_svc.http_server.hang_up import is_hang_up
+from gateway_svc.http_server.server import HttpServer
 from tests.gateway_svc.conftest import CREDENTIALS
 from tests.gateway_svc.http_server.conftest import GET_PING, POST_LOGIN, Connect
 from tests.support.platform import sample
@@ -52,3 +57,36 @@ def test_hang_up_ends_pipelined_requests(impatient: Process, connect: Connect, u
     client.close()
     wait_until(lambda: hang_ups(impatient) == before + 1, 3, what="the line of the request")
     assert users.cancelled.wait(3)
+
+
+@pytest.mark.parametrize("hangs_up", [True, False])
+def test_application_learns_why_it_was_cancelled(hangs_up: bool) -> None:
+    """An application that does not ask `receive` is cancelled by a hang-up, and at the end of the grace."""
+    seen: list[bool] = []
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        entered.set()
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError as error:
+            seen.append(is_hang_up(error))
+
+    async def serve() -> None:
+        server = HttpServer(application, head_timeout=5, keep_alive_timeout=5, max_connections=10, grace=1)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            await server.listening(serving)
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.write(GET_PING)
+            await entered.wait()
+            if hangs_up:
+                writer.close()
+                await writer.wait_closed()
+            server.should_exit = True
+            await serving
+            writer.close()
+
+    entered = asyncio.Event()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(serve(), 20))
+    assert seen == [hangs_up]
