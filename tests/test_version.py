@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 VERSION = (REPOSITORY / "VERSION").read_text().strip()
-LOCKS = ("requirements/*.txt", "*/go.mod", "*/go.sum")
+LOCKS = ("requirements/*.txt", "*/go.mod", "*/go.sum", "*/package-lock.json")
 """Where the versions are other projects'."""
 
 

@@ -117,7 +117,7 @@ class Terminal:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of what `make run` needs, without anyone's .env, data or virtual environments."""
-    left_out = shutil.ignore_patterns(".*", "__pycache__", "tests", "charts")
+    left_out = shutil.ignore_patterns(".*", "__pycache__", "charts")
     return Path(shutil.copytree(ROOT, tmp_path / "tree", ignore=left_out))
 
 
