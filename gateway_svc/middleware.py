@@ -1,6 +1,7 @@
 """The way of a request: find its operation, authenticate, validate, handle, answer."""
 
 import asyncio
+import contextlib
 import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -112,7 +113,8 @@ class ContractMiddleware(SpecMiddleware):
                 content_type, body = problem.render(headers.get(b"accept", b""), f"{route or ''}#{observed.trace_id}")
                 answer = Answer(problem.status, content_type, body, problem.headers)
             observed.status = answer.status
-            await self._send(answer, observed.trace_id, send)
+            with contextlib.suppress(asyncio.CancelledError):  # the client reads no further, or the process stops
+                await self._send(answer, observed.trace_id, send)
 
     async def _serve(
         self, operation: Operation, match: Match, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
@@ -124,7 +126,9 @@ class ContractMiddleware(SpecMiddleware):
             arguments |= _values_of(operation, match, scope)
         if operation.body is not None:
             arguments["body"] = await operation.body.read(headers, receive)
-        result = await operation.handler(**{name: arguments[name] for name in operation.arguments})
+        if len(arguments) > len(operation.arguments):
+            arguments = {name: arguments[name] for name in operation.arguments}
+        result = await operation.handler(**arguments)
         if isinstance(result, tuple):
             body, status, own = result
             sent = [(name.lower().encode(), value.encode("latin-1")) for name, value in own.items()]
@@ -156,12 +160,9 @@ class ContractMiddleware(SpecMiddleware):
 
     async def _send(self, answer: Answer, trace_id: str, send: Send) -> None:
         status, content_type, body, own = answer
-        headers = [(b"content-length", b"%d" % len(body))] if content_type else []
+        headers = [*own, (b"x-trace-id", trace_id.encode()), *_HEADERS]
         if content_type:
-            headers.insert(0, (b"content-type", content_type))
-        headers += own
-        headers.append((b"x-trace-id", trace_id.encode()))
-        headers += _HEADERS
+            headers[:0] = (b"content-type", content_type), (b"content-length", b"%d" % len(body))
         if self._is_draining():
             headers.append(_CLOSE)
         await send({"type": "http.response.start", "status": status, "headers": headers})

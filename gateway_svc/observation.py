@@ -41,9 +41,9 @@ class Observed:
         self._route = route
         self._method = scope["method"] if operation else metrics.OTHER
         self._context = context.extract(
-            headers.get(b"x-trace-id", b"").decode("latin-1"),
-            headers.get(b"traceparent", b"").decode("latin-1"),
-            headers.get(b"tracestate", b"").decode("latin-1"),
+            _text(headers.get(b"x-trace-id")),
+            _text(headers.get(b"traceparent")),
+            _text(headers.get(b"tracestate")),
             log_random=access_log.draw(),
         )
         self.status = CLIENT_CLOSED_REQUEST
@@ -55,8 +55,9 @@ class Observed:
 
     def __enter__(self) -> Self:
         self._context.__enter__()
-        scope, route = self._scope, self._route
-        tracing.start_server_span(*_span_of(scope["method"], scope["scheme"], route, scope["path"] == route))
+        if tracing.is_on():
+            scope, route = self._scope, self._route
+            tracing.start_server_span(*_span_of(scope["method"], scope["scheme"], route, scope["path"] == route))
         metrics.requests.in_flight += 1
         return self
 
@@ -96,6 +97,10 @@ def _span_of(method: str, scheme: str, route: str | None, is_path: bool) -> tupl
         if is_path:
             attributes["url.path"] = route
     return name, attributes
+
+
+def _text(value: bytes | None) -> str | None:
+    return value.decode("latin-1") if value else None
 
 
 def _address(scope: Scope) -> str:

@@ -76,11 +76,6 @@ class Span:
         """Thirty-two hexadecimal digits; empty when there is no span."""
         return "" if self.sdk is None else f"{self.sdk.get_span_context().trace_id:032x}"
 
-    def update_name(self, name: str) -> None:
-        """Give the span the name that was not known when it was started."""
-        if self.sdk is not None and self.sdk.is_recording():
-            self.sdk.update_name(name)
-
     def set_attributes(self, attributes: Attributes) -> None:
         """Add attributes."""
         if self.sdk is not None and self.sdk.is_recording():

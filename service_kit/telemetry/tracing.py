@@ -62,6 +62,11 @@ def stop() -> None:
         _tracer.stop(STOP_TIMEOUT)
 
 
+def is_on() -> bool:
+    """Return whether spans may be made at all."""
+    return _tracer is not None
+
+
 def start_server_span(name: str, attributes: Attributes | None = None) -> Span:
     """Start the span of the current request, if it is sampled; the request's context ends it."""
     if _tracer is None:
