@@ -88,7 +88,7 @@ class Gate:
 
     def remove(self) -> None:
         """Take away the release, and what outlives one."""
-        self.release.helm("uninstall", self.release.name, "--ignore-not-found", "--wait", "--timeout=60s", timeout=90)
+        self.release.helm("uninstall", self.release.name, "--ignore-not-found")
         if self.namespace.get("Secret", f"{self.name}-jwt"):
             self.namespace.delete("Secret", f"{self.name}-jwt")
 
@@ -134,10 +134,10 @@ def test_key_outlives_a_first_install_that_fails(gate: Gate, program: str) -> No
     undo = "--atomic" if program == "helm" else "--rollback-on-failure"
     broken = {**GATEWAY, "image": {"tag": "there-is-none"}}
     with pytest.raises(HelmError):
-        gate.release.install(broken, undo, timeout=4)
+        gate.release.install(broken, undo, timeout=2)
     assert gate.namespace.get("Deployment", gate.name) is None
     made = gate.key()
-    gate.release.upgrade(GATEWAY, "--install")
+    gate.release.upgrade(GATEWAY, "--install", "--wait=false")
     assert gate.key() == made
 
 
@@ -267,5 +267,6 @@ def test_a_packaged_chart_is_installed_as_rancher_does(gate: Gate, tmp_path: Pat
     (gate.release.chart,) = tmp_path.iterdir()
     cattle = {"systemDefaultRegistry": "", "clusterId": "local", "rkePathPrefix": ""}
     values = {**GATEWAY, "global": {**GATEWAY["global"], "cattle": cattle}}
-    gate.release.upgrade(values, "--install", "--history-max=5", "--labels=catalog.cattle.io/cluster-repo-name=video")
+    rancher = ("--install", "--history-max=5", "--labels=catalog.cattle.io/cluster-repo-name=video")
+    gate.release.upgrade(values, *rancher, "--wait=false")
     assert len(gate.key()) == 40
