@@ -15,7 +15,7 @@ OUT := .
 comma := ,
 GROUPS := dev run user gateway build reload go node clients
 
-.PHONY: charts-test charts-tools charts-docs charts-schema help run test faults long bench lint protos lock version
+.PHONY: charts-test charts-tools charts-docs charts-schema help run test faults bench lint protos lock version
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -30,9 +30,6 @@ test: $(DEV) ## run the tests, four minutes; ARGS="-k name" goes to pytest
 faults: $(DEV) ## run the outages at their full length
 	$(PY) -m pytest -m "faults and not exclusive" -n 4 $(ARGS) # they wait, most of the time
 	$(PY) -m pytest -m "faults and exclusive" $(ARGS)
-
-long: $(DEV) ## run the tests that take many minutes, one at a time
-	$(PY) -m pytest -m long $(ARGS)
 
 bench: $(DEV) ## measure, and print ratios beside their goals, ten minutes; ARGS="gateway" measures one case
 	$(PY) -m bench $(ARGS)
