@@ -5,6 +5,6 @@ is worked out here once. A contract that asks for more than this package does is
 """
 
 from gateway_svc.contract.operation import Operation, compile_operations
-from gateway_svc.contract.routes import Match, Route, Routes
+from gateway_svc.contract.routes import Match, Routes
 
-__all__ = ["Match", "Operation", "Route", "Routes", "compile_operations"]
+__all__ = ["Match", "Operation", "Routes", "compile_operations"]
