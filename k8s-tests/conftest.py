@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
 from datetime import datetime
 
 import pytest
@@ -78,16 +77,6 @@ def platform(installed: Platform) -> Platform:
 def node(new_namespace: Callable[..., Namespace]) -> Node:
     """What sees the node's processes."""
     return Node(new_namespace("privileged"))
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The cluster of `make cluster` has nobody who enforces NetworkPolicies."""
-    with suppress(RefusedError):
-        context = select()
-        if context is not None and context.kind == "local":
-            left_out = [item for item in items if item.get_closest_marker("enforced")]
-            config.hook.pytest_deselected(items=left_out)
-            items[:] = [item for item in items if item not in left_out]
 
 
 def seconds_to_ready(pod: Manifest) -> float:

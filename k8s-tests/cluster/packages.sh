@@ -9,6 +9,7 @@ need containerd containerd
 need runc runc
 need /usr/lib/cni/ptp containernetworking-plugins
 need iptables iptables
+need ipset ipset
 need buildah buildah
 need mmdebstrap mmdebstrap
 need /usr/bin/catatonit catatonit

@@ -6,9 +6,9 @@ source "$here/services.sh"
 [ "$(id -u)" = 0 ] || die "Needs root: the cluster runs containerd and has a network namespace of its own."
 alone cluster
 
-tools=(kubernetes helm helm4 etcd coredns provisioner)
+tools=(kubernetes kube-router helm helm4 etcd coredns provisioner)
 images=(pause etcd mysql python)
-services=(etcd containerd kube-apiserver api-inside api-outside kube-controller-manager kube-scheduler kubelet kube-proxy coredns provisioner)
+services=(etcd containerd kube-apiserver api-inside api-outside kube-controller-manager kube-scheduler kubelet kube-proxy kube-router coredns provisioner)
 
 inside() { nsenter --net="/run/netns/$netns" "$@"; }
 kubectl() { "$run/bin/kubectl" --kubeconfig "$run/kubeconfig" "$@"; }
@@ -118,7 +118,11 @@ start_node() {
   start coredns "$run/bin/coredns" -conf "$run/Corefile"
   start provisioner "$run/bin/provisioner" -kubeconfig "$run/pki/admin.kubeconfig" -name video-platform/folder -root "$run/volumes"
   await "the node is there" 60 kubectl get node/node-1
+  # It enforces NetworkPolicies; routes are the network plugin's, Services kube-proxy's. It exits when its node does not exist.
+  start kube-router "$run/bin/kube-router" --kubeconfig="$run/pki/admin.kubeconfig" --hostname-override=node-1 \
+    --run-firewall=true --run-router=false --run-service-proxy=false --service-cluster-ip-range=10.96.0.0/16 --health-port=0
   kubectl wait --for=condition=Ready node/node-1 --timeout=60s
+  await "NetworkPolicies are enforced" 30 inside iptables --list KUBE-ROUTER-FORWARD
   await "cluster DNS is ready" 60 inside curl --fail --silent "http://$node_ip:8181/ready"
   await "pods can be made" 60 kubectl get serviceaccount default
 }
