@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from conftest import Record
+from support.client_pod import image
 from support.cluster import Manifest, condition, wait_until
 from support.namespace import Namespace
 from support.node import Node
@@ -59,6 +60,32 @@ def alone(new_namespace: Callable[..., Namespace]) -> Iterator[Namespace]:
     namespace = new_namespace()
     yield namespace
     namespace.close()
+
+
+def test_image_starts_without_the_chart(alone: Namespace) -> None:
+    """Its folders are in it: the chart mounts some over them."""
+    container = {
+        "name": "mysql",
+        "image": image("mysql"),
+        "imagePullPolicy": "IfNotPresent",
+        "env": [{"name": "MYSQL_RANDOM_ROOT_PASSWORD", "value": "yes"}],
+        "resources": {"requests": {"cpu": "20m"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    security = {"runAsNonRoot": True, "runAsUser": 999, "seccompProfile": {"type": "RuntimeDefault"}}
+    spec = {"containers": [container], "securityContext": security, "restartPolicy": "Never"}
+    alone.create({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bare"}, "spec": spec})
+
+    def log() -> str:
+        pod = alone.get("Pod", "bare")
+        started = pod and pod["status"].get("containerStatuses", [{}])[0].get("state", {}).keys() & {
+            "running",
+            "terminated",
+        }
+        return alone.log("bare") if started else ""
+
+    wait_until(lambda: "MySQL init process done. Ready for start up." in log(), 120, what="an initialised MySQL")
+    wait_until(lambda: "port: 3306" in log(), 60, what="MySQL on its port")
 
 
 def test_killed_in_its_first_initialisation(alone: Namespace, figures: Record, node: Node) -> None:

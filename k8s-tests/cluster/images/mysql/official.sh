@@ -10,7 +10,8 @@ rm -rf "$root"/usr/bin/{myisam*,ibd2sdi,innochecksum,mysqlslap,mysqlimport,mysql
   "$root"/usr/lib/mysql/plugin/*_client.so "$root"/usr/lib/*/perl "$root"/usr/lib/*/libperl.so* "$root"/usr/share/perl "$root"/usr/bin/perl5*-linux-gnu
 rm -rf "$root"/etc/mysql "$root"/var/lib/mysql
 install -d "$root/etc/mysql/conf.d" "$root/docker-entrypoint-initdb.d"
-install -d -o 999 -g 999 -m 1777 "$root/var/lib/mysql" "$root/var/run/mysqld"
+# /var/run is an absolute link to /run: followed from here, it would lead out of the image.
+install -d -o 999 -g 999 -m 1777 "$root/var/lib/mysql" "$root/run/mysqld"
 install -d -o 999 -g 999 -m 0750 "$root/var/lib/mysql-files"
 cat > "$root/etc/my.cnf" <<'CNF'
 [mysqld]
