@@ -8,6 +8,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from bench.listening import announce
 from protos.user.v1 import user_pb2, user_pb2_grpc
 
+_WATCHERS = ThreadPoolExecutor(64)
+"""A thread for each gateway's health watch."""
+
 
 class InstantUsers(user_pb2_grpc.UserServiceServicer):
     """Accepts every call."""
@@ -23,7 +26,8 @@ def serve(users: InstantUsers) -> tuple[grpc.Server, int]:
     """Serve `users` and their health on a free port of loopback; returns the server and the port."""
     server = grpc.server(ThreadPoolExecutor(8))
     user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
-    healthy = health.HealthServicer()
+    # Its way without a thread a watcher deadlocks: sending a status holds a lock that the event thread waits for.
+    healthy = health.HealthServicer(experimental_non_blocking=False, experimental_thread_pool=_WATCHERS)
     healthy.set("user.v1.UserService", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     port = server.add_insecure_port("127.0.0.1:0")
