@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from user_svc.database import POOL_LIMIT
+from user_svc.database import MAX_OVERFLOW, POOL_SIZE
 
 Severity = Literal["critical", "warning"]
 """Critical wakes somebody up; a warning waits for the morning."""
@@ -57,7 +57,7 @@ REGISTRATIONS = 3
 """Registrations anew in a quarter of an hour. A restart of etcd takes one, or two when its data are lost."""
 REFUSED_HASHES = 0.05
 """Of the passwords to hash, the part that is refused."""
-POOL_IN_USE = round(0.9 * POOL_LIMIT)
+POOL_IN_USE = round(0.9 * (POOL_SIZE + MAX_OVERFLOW))
 """Database connections of one user service."""
 BAD_TOKENS = 0.2
 """Of the tokens that were sent, the part that proves nothing. Expired ones do not count: every client has one a day."""

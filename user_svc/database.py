@@ -11,14 +11,14 @@ import sqlalchemy
 from pymysql.constants import CR, ER
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from service_kit.telemetry import tracing
 from user_svc import metrics
 from user_svc.dsn import Source
 
-POOL_KEPT = 10
-POOL_LIMIT = 100
+POOL_SIZE = 10
+MAX_OVERFLOW = 90
 CHECKOUT_TIMEOUT = 1.0
 """Seconds that a call waits for a connection when all of the pool's are in use."""
 
@@ -31,14 +31,28 @@ MIGRATION_TIMEOUT = 60.0
 SLOW = 1.0
 """Seconds after which a statement is worth a warning."""
 
+RENEWAL_INTERVAL = 1.0
+"""Seconds between two emptyings of the pool at least, however many statements fail on a server that was demoted."""
+
 _SQLITE_BUSY_MS = 2000
+_OPENED_AT = "opened_at"
 _CODES = {
     code: prefix + name
     for prefix, constants in (("", CR), ("ER_", ER))
     for name, code in sorted(vars(constants).items(), reverse=True)
     if isinstance(code, int) and not name.startswith("_")
 }
+_CODES |= {1792: "ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION", 1836: "ER_READ_ONLY_MODE"}  # PyMySQL names neither
 
+_DEMOTED = {ER.OPTION_PREVENTS_STATEMENT, 1792, 1836, ER.UNKNOWN_COM_ERROR}
+"""Errors of a server that another may have replaced: it is read-only, or (1047) a Galera node without quorum."""
+_ROLLED_BACK = {*_DEMOTED, ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT, ER.QUERY_INTERRUPTED}
+"""Errors that leave nothing of a statement that is a transaction of its own; Galera reports conflicts as 1213."""
+
+_READ_ONLY_VARIABLES = ("read_only", "innodb_read_only", "transaction_read_only", "tx_read_only")
+"""Those of MySQL and of MariaDB; super_read_only turns on read_only as well."""
+# SHOW, because a proxy that splits reads from writes sends each SELECT to a replica, which is always read-only.
+_READ_ONLY = text(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN {_READ_ONLY_VARIABLES} AND Value NOT IN ('OFF', '0')")
 
 logger = logging.getLogger(__name__)
 
@@ -47,16 +61,28 @@ class DatabaseUnavailableError(Exception):
     """The database cannot be used now; the text is a code's name and holds nothing that a client sent."""
 
 
+class RolledBackError(DatabaseUnavailableError):
+    """The database refused a statement or rolled it back: it can be executed again."""
+
+
 class Database:
     """The engines on one database. Creating it connects to nothing."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(
+        self, source: Source, *, pool_size: int = POOL_SIZE, max_overflow: int = MAX_OVERFLOW, recycle: float = -1
+    ) -> None:
+        """Keep `pool_size` connections and open `max_overflow` more on demand.
+
+        None is lent that is older than `recycle` seconds; -1 sets no limit.
+        """
         self.source = source
+        self._renewed_at = 0.0
         self.engine = _engine(
             source,
-            pool_size=POOL_KEPT,
-            max_overflow=POOL_LIMIT - POOL_KEPT,
+            pool_size=pool_size,
+            max_overflow=max_overflow,
             pool_timeout=CHECKOUT_TIMEOUT,
+            pool_recycle=recycle,
             pool_pre_ping=True,
             # Every statement of the service stands alone, so no call pays for a BEGIN and a COMMIT.
             isolation_level="AUTOCOMMIT",
@@ -65,6 +91,10 @@ class Database:
         self._own = _engine(
             source, timeout=PING_TIMEOUT, pool_size=1, max_overflow=0, pool_pre_ping=True, isolation_level="AUTOCOMMIT"
         )
+        for engine in (self.engine, self._own):
+            event.listen(engine, "handle_error", self._leave_demoted)
+        event.listen(self.engine, "connect", _note_age)
+        event.listen(self.engine, "checkout", self._refuse_old)
         metrics.db_pool_connections.labels("in_use").set_function(lambda: self._pool.checkedout())
         metrics.db_pool_connections.labels("idle").set_function(lambda: self._pool.checkedin())
 
@@ -84,6 +114,7 @@ class Database:
         Its span is named after `summary`, such as `SELECT users`; values are in neither.
 
         Raises:
+            RolledBackError: when the database executed nothing of the statement and may do so if asked again.
             DatabaseUnavailableError: when none is to be had or the database fails.
             SQLAlchemyError: when the statement does, as with an IntegrityError.
         """
@@ -103,10 +134,27 @@ class Database:
                 span.set_error(cause or code_name(error))
                 if cause is None:
                     raise
-                raise DatabaseUnavailableError(cause) from None
+                raise (RolledBackError if _is_rolled_back(error) else DatabaseUnavailableError)(cause) from None
 
-    def ping(self, statement: str = "SELECT 1") -> None:
-        """Ask the database for an answer, on a connection that no call uses.
+    def renew(self) -> None:
+        """Replace each connection before it is lent again: another server may be behind the address."""
+        self._renewed_at = time.monotonic()
+
+    def _leave_demoted(self, context: sqlalchemy.engine.ExceptionContext) -> None:
+        if _code(context.original_exception) in _DEMOTED:
+            context.is_disconnect = True
+            context.invalidate_pool_on_disconnect = False
+            if time.monotonic() - self._renewed_at >= RENEWAL_INTERVAL:
+                self.renew()
+
+    def _refuse_old(self, _connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+        if record.info[_OPENED_AT] < self._renewed_at:
+            raise sqlalchemy.exc.DisconnectionError
+
+    def ping(self, statement: str = "SELECT 1") -> bool:
+        """Ask the database for an answer, on a connection that no call uses, and return whether it accepts writes.
+
+        A connection to a read-only server is closed, so that the next one may lead to its successor.
 
         Raises:
             SQLAlchemyError: when it does not answer.
@@ -116,6 +164,10 @@ class Database:
             self.source.file.parent.mkdir(parents=True, exist_ok=True)
         with self._own.connect() as connection:
             connection.execute(text(statement))
+            writable = bool(self.source.file) or connection.execute(_READ_ONLY).first() is None
+            if not writable:
+                connection.invalidate()
+        return writable
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
@@ -157,14 +209,26 @@ def _unavailability(error: SQLAlchemyError) -> str | None:
     return code_name(error) if isinstance(error, away) else None
 
 
+def _is_rolled_back(error: SQLAlchemyError) -> bool:
+    if not isinstance(error, DBAPIError):
+        return False
+    busy = getattr(error.orig, "sqlite_errorname", None) == "SQLITE_BUSY"
+    return busy or _code(error.orig) in _ROLLED_BACK
+
+
+def _code(error: BaseException | None) -> int | None:
+    code = error.args[0] if error is not None and error.args else None
+    return code if isinstance(code, int) else None
+
+
 def code_name(error: SQLAlchemyError) -> str:
     """Name the database's error, such as ER_ACCESS_DENIED_ERROR, without its text, which may hold what was sent."""
     if not isinstance(error, DBAPIError) or error.orig is None:
         return type(error).__name__
     if name := getattr(error.orig, "sqlite_errorname", None):
         return str(name)
-    code = error.orig.args[0] if error.orig.args else None
-    return _CODES.get(code, str(code)) if isinstance(code, int) else type(error.orig).__name__
+    code = _code(error.orig)
+    return type(error.orig).__name__ if code is None else _CODES.get(code, str(code))
 
 
 def explain(error: SQLAlchemyError) -> str:
@@ -186,6 +250,10 @@ def _engine(source: Source, *, timeout: float | None = None, **options: Any) -> 
     engine = sqlalchemy.create_engine(url, hide_parameters=True, **options)
     event.listen(engine, "connect", _set_up_sqlite)
     return engine
+
+
+def _note_age(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info[_OPENED_AT] = time.monotonic()
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:

@@ -31,13 +31,21 @@ class Health:
     """Keeps the names up to date.
 
     `liveness` and the empty name are SERVING as long as the process answers. The service's own name is SERVING when
-    the database answers and this instance does not drain. `readiness` needs the lease of the registration as well.
+    the database answers and this instance does not drain. `readiness` needs the lease of the registration as well, and
+    that the database accepts writes.
     """
 
-    def __init__(self, service: str, lease_is_held: Callable[[], bool], database_answers: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        service: str,
+        lease_is_held: Callable[[], bool],
+        database_answers: Callable[[], bool],
+        database_is_writable: Callable[[], bool],
+    ) -> None:
         self._service = service
         self._lease_is_held = lease_is_held
         self._database_answers = database_answers
+        self._database_is_writable = database_is_writable
         self._draining = False
         self._stopped = threading.Event()
         self._lock = threading.Lock()
@@ -66,6 +74,8 @@ class Health:
             return "draining"
         if not self._database_answers():
             return "the database does not answer"
+        if not self._database_is_writable():
+            return "the database is read-only"
         if not self._lease_is_held():
             return "not registered"
         return None

@@ -1,4 +1,4 @@
-"""Watching the database: brings the schema up when it answers, and knows at any time whether it does."""
+"""Watching the database: brings the schema up when it answers, and knows whether it does and accepts writes."""
 
 import logging
 import threading
@@ -9,6 +9,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from user_svc import schema
 from user_svc.database import Database, code_name, explain
+
+READ_ONLY = "READ_ONLY"
+"""The cause, in logs, of a registration refused because the database accepts no writes."""
 
 INTERVAL = 1.0
 """Seconds between two questions to the database."""
@@ -25,6 +28,7 @@ class DatabaseMonitor:
         self._variable = variable
         self._on_change = on_change
         self._answers = False
+        self._writable = False
         self._cause = "not asked yet"
         self._wake = threading.Event()
         self._stopped = False
@@ -34,6 +38,11 @@ class DatabaseMonitor:
     def answers(self) -> bool:
         """Whether the database answered when it was last asked."""
         return self._answers
+
+    @property
+    def writable(self) -> bool:
+        """Whether it also accepted writes then, as a replica or a demoted primary does not."""
+        return self._writable
 
     def start(self) -> None:
         """Start asking."""
@@ -52,35 +61,41 @@ class DatabaseMonitor:
 
     def _run(self) -> None:
         while not self._stopped:
-            self._take_note(self._problem())
+            writable, problem = self._ask()
+            if not (writable and self._writable):  # another server may be, or may soon be, behind the address
+                self._database.renew()
+            self._take_note(problem, writable=writable)
             self._wake.wait(INTERVAL)
             self._wake.clear()
 
-    def _problem(self) -> tuple[str, str] | None:
-        """Ask, and return the name of what is wrong and its explanation, or None."""
+    def _ask(self) -> tuple[bool, tuple[str, str] | None]:
+        """Return whether the database accepts writes, and what is wrong: its name and its explanation, or None."""
         try:
             if self._answers:
-                self._database.ping(schema.PROBE)
+                writable = self._database.ping(schema.PROBE)
             else:
-                self._database.ping()
+                writable = self._database.ping()
                 schema.upgrade(self._database)
         except SQLAlchemyError as error:
-            return code_name(error), explain(error)
+            return False, (code_name(error), explain(error))
         except (OSError, CommandError, schema.UnusableSchemaError) as error:
-            return type(error).__name__, str(error)
+            return False, (type(error).__name__, str(error))
         except Exception as error:
             logger.exception("the database could not be asked")
-            return type(error).__name__, ""
-        return None
+            return False, (type(error).__name__, "")
+        return writable, None
 
-    def _take_note(self, problem: tuple[str, str] | None) -> None:
-        cause, explanation = problem or ("", "")
+    def _take_note(self, problem: tuple[str, str] | None, *, writable: bool) -> None:
+        cause, explanation = problem or ("" if writable else READ_ONLY, "")
         if cause != self._cause:
             if problem:
                 logger.warning("%s: the database cannot be used", self._variable, extra={"cause": explanation})
+            elif not writable:
+                logger.warning("%s: the database is read-only; nobody can register", self._variable)
             else:
                 logger.info("the database answers", extra={"database": self._database.source.place})
             self._cause = cause
-        if self._answers != (problem is None):
-            self._answers = problem is None
+        state = (problem is None, writable)
+        if state != (self._answers, self._writable):
+            self._answers, self._writable = state
             self._on_change()

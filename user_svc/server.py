@@ -64,7 +64,9 @@ class Server:
         self._hash_queue = HashQueue(Hasher(settings.bcrypt_cost), settings.hash_slots or cpu_quota.available())
         self._registrar: Registrar | None = None
         self._monitor = DatabaseMonitor(self._database, settings.database_variable, self._refresh)
-        self._health = Health(SERVICE, self._lease_is_held, lambda: self._monitor.answers)
+        self._health = Health(
+            SERVICE, self._lease_is_held, lambda: self._monitor.answers, lambda: self._monitor.writable
+        )
         self._threads = ThreadPoolExecutor(self._hash_queue.capacity + SPARE_THREADS, thread_name_prefix="call")
         self._grpc = grpc.server(
             self._threads,
@@ -73,7 +75,7 @@ class Server:
         )
         methods = user_pb2.DESCRIPTOR.services_by_name["UserService"].methods_by_name
         metrics.declare_calls(SERVICE, methods, [code.name for code in STATUSES])
-        users = service.UserService(Store(self._database), self._hash_queue, lambda: self._monitor.answers)
+        users = service.UserService(Store(self._database), self._hash_queue, self._monitor)
         user_pb2_grpc.add_UserServiceServicer_to_server(users, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)

@@ -1,6 +1,5 @@
 """The handlers of user.v1.UserService."""
 
-from collections.abc import Callable
 from functools import partial
 
 import grpc
@@ -9,6 +8,7 @@ from protos.user.v1 import user_pb2, user_pb2_grpc
 from user_svc import fields, metrics
 from user_svc.database import DatabaseUnavailableError
 from user_svc.hash_queue import HashQueue
+from user_svc.monitor import READ_ONLY, DatabaseMonitor
 from user_svc.store import NameTakenError, Store
 
 
@@ -18,18 +18,20 @@ class UserService(user_pb2_grpc.UserServiceServicer):
     A business outcome is an OK answer with `code` and `msg`; only failures of the system are gRPC statuses.
     """
 
-    def __init__(self, store: Store, queue: HashQueue, is_usable: Callable[[], bool]) -> None:
-        """`is_usable` tells from memory whether the database answered when it was last asked."""
+    def __init__(self, store: Store, queue: HashQueue, monitor: DatabaseMonitor) -> None:
+        """`monitor` tells from memory whether the database can be read and written."""
         self._store = store
         self._queue = queue
-        self._is_usable = is_usable
+        self._monitor = monitor
 
     def Register(self, request: user_pb2.RegisterRequest, context: grpc.ServicerContext) -> user_pb2.RegisterResponse:
         """Create a user."""
         if problem := fields.problem(request.username, request.password):
             metrics.registrations.labels("invalid").inc()
             return user_pb2.RegisterResponse(code=400, msg=f"参数错误: {problem}")
-        self._be_usable()
+        self._raise_if_unusable()
+        if not self._monitor.writable:
+            raise DatabaseUnavailableError(READ_ONLY)
         if self._store.is_taken(request.username):
             return _taken()
         with self._queue.admit(context.time_remaining(), context.add_callback) as admission:
@@ -46,19 +48,20 @@ class UserService(user_pb2_grpc.UserServiceServicer):
         if problem := fields.problem(request.username, request.password):
             metrics.logins.labels("invalid").inc()
             return user_pb2.LoginResponse(code=400, msg=f"参数错误: {problem}")
-        self._be_usable()
+        self._raise_if_unusable()
         with self._queue.admit(context.time_remaining(), context.add_callback) as admission:
             account = self._store.find(request.username)
             matches = admission.check(request.password, account.password_hash if account else None)
         if account is None or not matches:
             metrics.logins.labels("denied").inc()
             return user_pb2.LoginResponse(code=401, msg="密码错误")
-        self._queue.renew(request.password, account.password_hash, partial(self._store.replace_hash, account))
+        if self._monitor.writable:
+            self._queue.renew(request.password, account.password_hash, partial(self._store.replace_hash, account))
         metrics.logins.labels("success").inc()
         return user_pb2.LoginResponse(code=200, msg="登录成功", user_id=account.id, username=account.username)
 
-    def _be_usable(self) -> None:
-        if not self._is_usable():
+    def _raise_if_unusable(self) -> None:
+        if not self._monitor.answers:
             raise DatabaseUnavailableError("NOT_ANSWERING")
 
 

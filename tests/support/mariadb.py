@@ -40,7 +40,11 @@ class Database:
     @property
     def go_dsn(self) -> str:
         """The form in which Go programs write it."""
-        address = f"tcp(127.0.0.1:{self.server.port})"
+        return self.go_dsn_by(self.server.port)
+
+    def go_dsn_by(self, port: int) -> str:
+        """The same by way of a proxy on another port."""
+        address = f"tcp(127.0.0.1:{port})"
         return f"{USER}:{PASSWORD}@{address}/{self.name}?charset=utf8mb4&parseTime=True&loc=Local"
 
     @property
@@ -80,9 +84,9 @@ class Server:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.kill()
 
-    def database(self) -> Database:
-        """Make an empty database."""
-        name = f"test_{uuid.uuid4().hex[:12]}"
+    def database(self, name: str = "") -> Database:
+        """Make an empty database; its name must begin with `test_`."""
+        name = name or f"test_{uuid.uuid4().hex[:12]}"
         self.execute(f"CREATE DATABASE `{name}`")
         return Database(self, name)
 

@@ -34,7 +34,12 @@ def state() -> State:
 
 @pytest.fixture
 def health(state: State) -> Iterator[Health]:
-    health = Health(SERVICE, lease_is_held=lambda: state.lease, database_answers=lambda: state.database)
+    health = Health(
+        SERVICE,
+        lease_is_held=lambda: state.lease,
+        database_answers=lambda: state.database,
+        database_is_writable=lambda: state.database,
+    )
     health.start()
     yield health
     health.stop()
@@ -157,7 +162,7 @@ def test_a_watcher_that_leaves_while_a_status_is_sent_does_not_stall_the_server(
 def test_other_health_services_of_the_process_keep_their_threads() -> None:
     """The library keeps options on its class's functions, where a pool that is shut down would end every server."""
     plain: Any = HealthServicer(experimental_non_blocking=False)
-    Health("test.Service", lease_is_held=lambda: True, database_answers=lambda: True)
+    Health("test.Service", *[lambda: True] * 3)
     assert plain.Watch.experimental_thread_pool is None
     assert plain.Watch.experimental_non_blocking is False
     assert not hasattr(plain.Check, "experimental_thread_pool")

@@ -1,0 +1,102 @@
+"""A TCP proxy before a server: what a load balancer, or a broken network, does to connections."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from tests.support.etcd import free_port
+
+_CHUNK = 65536
+
+
+class TcpProxy:
+    """Forwards connections to a port of 127.0.0.1; use it as a context manager."""
+
+    def __init__(self, upstream: int) -> None:
+        self.port = free_port()
+        self.accepted = 0
+        """Connections so far."""
+        self._upstream = upstream
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="tcp proxy", daemon=True)
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.accept()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.flow()
+        self.refuse()
+        self.cut()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def lead_to(self, upstream: int) -> None:
+        """Send new connections to another port; those that are open keep theirs."""
+        self._upstream = upstream
+
+    def accept(self) -> None:
+        """Accept connections, as from the start."""
+        self._run(self._listen())
+
+    def refuse(self) -> None:
+        """Refuse new connections; those that are open go on."""
+        self._run(self._close())
+
+    def cut(self) -> None:
+        """Reset every open connection."""
+        self._run(self._abort())
+
+    def hang(self) -> None:
+        """Hold back every byte in both directions, of new connections as well."""
+        self._loop.call_soon_threadsafe(self._flowing.clear)
+
+    def flow(self) -> None:
+        """Let through what was held back."""
+        self._loop.call_soon_threadsafe(self._flowing.set)
+
+    def _run(self, step: Coroutine[None, None, None]) -> None:
+        asyncio.run_coroutine_threadsafe(step, self._loop).result(10)
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
+
+    async def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    async def _abort(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        self._writers.add(writer)
+        try:
+            await self._flowing.wait()
+            with suppress(OSError):
+                back, forth = await asyncio.open_connection("127.0.0.1", self._upstream)
+                self._writers.add(forth)
+                await asyncio.gather(self._copy(reader, forth), self._copy(back, writer))
+                self._writers.discard(forth)
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await source.read(_CHUNK):
+                await self._flowing.wait()
+                target.write(data)
+                await target.drain()
+        target.close()
