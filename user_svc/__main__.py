@@ -3,7 +3,9 @@
 import argparse
 import logging
 import sys
+import time
 
+from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from service_kit import process
@@ -11,6 +13,9 @@ from user_svc import schema
 from user_svc.config import UserSettings
 from user_svc.database import Database, explain
 from user_svc.server import Server
+
+_PATIENCE = 600.0
+"""Seconds that `migrate` waits for those who hold the lock or a table."""
 
 logger = logging.getLogger("user_svc")
 
@@ -30,16 +35,31 @@ def _migrate(settings: UserSettings) -> int:
     database = Database(settings.database)
     try:
         database.ping()
-        schema.upgrade(database)
+        _upgrade(database)
     except SQLAlchemyError as error:
         logger.error("%s: the database cannot be used", settings.database_variable, extra={"cause": explain(error)})  # noqa: TRY400  # a traceback would say no more
         return 1
-    except (OSError, schema.UnusableSchemaError) as error:
-        logger.error("%s: the schema cannot be brought up", settings.database_variable, extra={"cause": str(error)})  # noqa: TRY400  # as above
+    except (OSError, CommandError, schema.SchemaBusyError, schema.UnusableSchemaError) as error:
+        logger.error("%s: schema migration failed", settings.database_variable, extra={"cause": str(error)})  # noqa: TRY400  # as above
         return 1
     finally:
         database.close()
     return 0
+
+
+def _upgrade(database: Database) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    said = ""
+    while True:
+        try:
+            return schema.upgrade(database)
+        except schema.SchemaBusyError as error:
+            if time.monotonic() > deadline:
+                raise
+            if said != str(error):
+                said = str(error)
+                logger.info("waiting to migrate the schema", extra={"cause": said})
+            time.sleep(error.retry_after)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,13 @@ PING_TIMEOUT = 1.0
 """Seconds that the database has for an answer, and then as many for a new connection, until it counts as away."""
 
 MIGRATION_TIMEOUT = 60.0
-"""Seconds that one statement of a migration, or the wait for its lock, takes at most before it is tried again."""
+"""Seconds that one statement of a migration takes at most before it is tried again."""
+
+LOCK_WAIT = 1
+"""Seconds that a process waits for another one's migration before it looks again whether there is one left to do."""
+
+DDL_WAIT = 1
+"""Seconds that a change of a table waits for those who use it, who wait behind it: less than a call's TIMEOUT."""
 
 SLOW = 1.0
 """Seconds after which a statement is worth a warning."""
@@ -36,6 +42,9 @@ RENEWAL_INTERVAL = 1.0
 
 _SQLITE_BUSY_MS = 2000
 _OPENED_AT = "opened_at"
+_NO_LOCKS = {ER.UNKNOWN_ERROR, ER.NOT_SUPPORTED_YET}
+"""How GET_LOCK is refused: by Percona XtraDB Cluster (pxc_strict_mode), and by MariaDB with Galera."""
+
 _CODES = {
     code: prefix + name
     for prefix, constants in (("", CR), ("ER_", ER))
@@ -171,17 +180,41 @@ class Database:
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
-        """Lend a connection under the lock that lets one process at a time change the schema.
+        """Lend a connection to read and change the schema with; migration_lock() is taken apart from it.
+
+        Its statements wait for a table at most DDL_WAIT seconds, and everyone else's behind them no longer.
 
         Raises:
-            SQLAlchemyError, OSError: when the database fails.
-            TimeoutError: when another process holds the lock for more than half a minute.
+            SQLAlchemyError: when the database fails, ER_LOCK_WAIT_TIMEOUT when a table could not be had.
         """
-        engine = _engine(self.source, timeout=MIGRATION_TIMEOUT, poolclass=NullPool)
-        with _file_lock(self.source) if self.source.file else _named_lock(engine), engine.connect() as connection:
+        settings = f"lock_wait_timeout = {DDL_WAIT}"
+        engine = _engine(
+            self.source, settings, timeout=MIGRATION_TIMEOUT, poolclass=NullPool, isolation_level="AUTOCOMMIT"
+        )
+        with engine.connect() as connection:
             if self.source.file:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # the file keeps it
             yield connection
+
+    @contextmanager
+    def migration_lock(self, connection: Connection) -> Iterator[bool]:
+        """Hold the lock that lets one process at a time change the schema, until `connection` is closed.
+
+        Gives False when another process holds it. Where the server has no such lock, as in a cluster, goes on without.
+
+        Raises:
+            SQLAlchemyError, OSError: when the database fails.
+        """
+        if self.source.file is None:
+            yield _named_lock(connection)
+            return
+        with self.source.file.with_name(f"{self.source.file.name}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
 
     def close(self) -> None:
         """Close all connections, those in use when they come back."""
@@ -210,10 +243,13 @@ def _unavailability(error: SQLAlchemyError) -> str | None:
 
 
 def _is_rolled_back(error: SQLAlchemyError) -> bool:
-    if not isinstance(error, DBAPIError):
-        return False
-    busy = getattr(error.orig, "sqlite_errorname", None) == "SQLITE_BUSY"
-    return busy or _code(error.orig) in _ROLLED_BACK
+    busy = getattr(getattr(error, "orig", None), "sqlite_errorname", None) == "SQLITE_BUSY"
+    return busy or code_of(error) in _ROLLED_BACK
+
+
+def code_of(error: SQLAlchemyError) -> int | None:
+    """Return the number of MySQL's error, None when it has none."""
+    return _code(error.orig) if isinstance(error, DBAPIError) else None
 
 
 def _code(error: BaseException | None) -> int | None:
@@ -227,7 +263,7 @@ def code_name(error: SQLAlchemyError) -> str:
         return type(error).__name__
     if name := getattr(error.orig, "sqlite_errorname", None):
         return str(name)
-    code = _code(error.orig)
+    code = code_of(error)
     return type(error.orig).__name__ if code is None else _CODES.get(code, str(code))
 
 
@@ -239,9 +275,9 @@ def explain(error: SQLAlchemyError) -> str:
     return code_name(error)
 
 
-def _engine(source: Source, *, timeout: float | None = None, **options: Any) -> Engine:
+def _engine(source: Source, *settings: str, timeout: float | None = None, **options: Any) -> Engine:
     if source.file is None:
-        connect = {**source.connect, "init_command": "SET time_zone = '+00:00'"}
+        connect = {**source.connect, "init_command": ", ".join(["SET time_zone = '+00:00'", *settings])}
         if timeout is not None:
             connect |= {"read_timeout": timeout, "write_timeout": timeout}
             connect["connect_timeout"] = min(timeout, connect["connect_timeout"])
@@ -261,23 +297,12 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
-@contextmanager
-def _file_lock(source: Source) -> Iterator[None]:
-    if source.file is None:
-        raise ValueError("only a file can be locked")
-    with source.file.with_name(f"{source.file.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _named_lock(engine: Engine) -> Iterator[None]:
-    """Hold GET_LOCK, whose names are those of the whole server, on a connection of its own."""
+def _named_lock(connection: Connection) -> bool:
+    """Take GET_LOCK, whose names are those of the whole server; the server frees it when the connection ends."""
     name = "CONCAT('user_svc migrate ', LEFT(SHA2(DATABASE(), 256), 32))"
-    with engine.connect() as connection:
-        if connection.scalar(text(f"SELECT GET_LOCK({name}, :wait)"), {"wait": MIGRATION_TIMEOUT / 2}) != 1:
-            raise TimeoutError("another process is changing the schema")
-        try:
-            yield
-        finally:
-            connection.scalar(text(f"SELECT RELEASE_LOCK({name})"))
+    try:
+        return bool(connection.scalar(text(f"SELECT GET_LOCK({name}, :wait)"), {"wait": LOCK_WAIT}))
+    except DBAPIError as error:
+        if code_of(error) in _NO_LOCKS:
+            return True
+        raise

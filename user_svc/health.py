@@ -40,12 +40,13 @@ class Health:
         service: str,
         lease_is_held: Callable[[], bool],
         database_answers: Callable[[], bool],
-        database_is_writable: Callable[[], bool],
+        database_obstacle: Callable[[], str],
     ) -> None:
+        """`database_obstacle` says why the database cannot be used, or only be read; empty when it accepts writes."""
         self._service = service
         self._lease_is_held = lease_is_held
         self._database_answers = database_answers
-        self._database_is_writable = database_is_writable
+        self._database_obstacle = database_obstacle
         self._draining = False
         self._stopped = threading.Event()
         self._lock = threading.Lock()
@@ -72,10 +73,8 @@ class Health:
         """Return what `readiness` lacks, as a sentence, or None."""
         if self._draining:
             return "draining"
-        if not self._database_answers():
-            return "the database does not answer"
-        if not self._database_is_writable():
-            return "the database is read-only"
+        if obstacle := self._database_obstacle():
+            return obstacle
         if not self._lease_is_held():
             return "not registered"
         return None

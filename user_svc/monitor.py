@@ -16,6 +16,9 @@ READ_ONLY = "READ_ONLY"
 INTERVAL = 1.0
 """Seconds between two questions to the database."""
 
+_NO_ANSWER = "the database does not answer"
+_WAITING = "waiting to migrate the schema: "
+
 logger = logging.getLogger(__name__)
 
 
@@ -29,6 +32,9 @@ class DatabaseMonitor:
         self._on_change = on_change
         self._answers = False
         self._writable = False
+        self._pause = INTERVAL
+        self.obstacle = _NO_ANSWER
+        """Why the database cannot be used, or only read, as a sentence for operators; empty when it can be written."""
         self._cause = "not asked yet"
         self._wake = threading.Event()
         self._stopped = False
@@ -65,11 +71,12 @@ class DatabaseMonitor:
             if not (writable and self._writable):  # another server may be, or may soon be, behind the address
                 self._database.renew()
             self._take_note(problem, writable=writable)
-            self._wake.wait(INTERVAL)
+            self._wake.wait(self._pause)
             self._wake.clear()
 
     def _ask(self) -> tuple[bool, tuple[str, str] | None]:
         """Return whether the database accepts writes, and what is wrong: its name and its explanation, or None."""
+        self._pause, obstacle = INTERVAL, _NO_ANSWER
         try:
             if self._answers:
                 writable = self._database.ping(schema.PROBE)
@@ -78,18 +85,29 @@ class DatabaseMonitor:
                 schema.upgrade(self._database)
         except SQLAlchemyError as error:
             return False, (code_name(error), explain(error))
-        except (OSError, CommandError, schema.UnusableSchemaError) as error:
+        except schema.SchemaBusyError as error:
+            self._pause, obstacle = error.retry_after, f"{_WAITING}{error}"
+            return False, (obstacle, obstacle)
+        except schema.UnusableSchemaError as error:
+            obstacle = str(error)
+            return False, (obstacle, obstacle)
+        except (OSError, CommandError) as error:
             return False, (type(error).__name__, str(error))
         except Exception as error:
             logger.exception("the database could not be asked")
             return False, (type(error).__name__, "")
+        else:
+            obstacle = "" if writable else "the database is read-only"
+        finally:
+            self.obstacle = obstacle
         return writable, None
 
     def _take_note(self, problem: tuple[str, str] | None, *, writable: bool) -> None:
         cause, explanation = problem or ("" if writable else READ_ONLY, "")
         if cause != self._cause:
             if problem:
-                logger.warning("%s: the database cannot be used", self._variable, extra={"cause": explanation})
+                level = logging.INFO if explanation.startswith(_WAITING) else logging.WARNING
+                logger.log(level, "%s: the database cannot be used", self._variable, extra={"cause": explanation})
             elif not writable:
                 logger.warning("%s: the database is read-only; nobody can register", self._variable)
             else:

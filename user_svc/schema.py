@@ -1,21 +1,37 @@
-"""Bringing the database's schema up to this version of the service."""
+"""Migration of the database's schema to this version of the service."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from alembic.util import CommandError
+from pymysql.constants import ER
+from sqlalchemy import Column, Connection, MetaData, String, Table
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.schema import CreateTable
 
-from user_svc.database import Database
+from user_svc.database import Database, code_of
 
 VERSION_TABLE = "user_svc_schema"
 """Its own name, since the database may be shared with programs that use Alembic, too."""
 
 PROBE = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  # a constant
 """Fails when the database was emptied."""
+
+_VERSIONS = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), primary_key=True))
+"""As Alembic makes it, though not when another process was faster."""
+
+_LOCK_RETRY = 1.0
+"""Seconds."""
+_TABLE_RETRY = 5.0
+"""Seconds in which everyone else uses the table undisturbed."""
+
+_DONE = {ER.TABLE_EXISTS_ERROR, ER.DUP_FIELDNAME, ER.DUP_KEYNAME}
 
 logger = logging.getLogger(__name__)
 
@@ -24,33 +40,77 @@ class UnusableSchemaError(Exception):
     """The tables that are there cannot be used as they are; the sentence says why."""
 
 
-def upgrade(database: Database) -> None:
-    """Apply the revisions that are missing; many processes may do so at once.
+class SchemaBusyError(Exception):
+    """The schema cannot be migrated now; the sentence says what for, and it is to be tried again in a while."""
 
-    A schema newer than this version is left alone and used: revisions only ever expand what older versions see.
+    def __init__(self, sentence: str, retry_after: float) -> None:
+        super().__init__(sentence)
+        self.retry_after = retry_after
+        """Seconds."""
+
+
+def upgrade(database: Database) -> None:
+    """Apply the revisions that are missing; many processes may do so at once, with a lock or without.
+
+    A schema that needs nothing is not locked. One newer than this version is left alone and used: revisions only ever
+    expand what older versions see.
 
     Raises:
-        SQLAlchemyError, OSError, TimeoutError: when the database fails; what was done stays done.
+        SQLAlchemyError, CommandError, OSError: when the database fails; what was done stays done.
+        SchemaBusyError: when others hold the lock or a table.
         UnusableSchemaError: when an adopted table lacks what the service needs.
     """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     scripts = ScriptDirectory.from_config(config)
-    head = scripts.get_current_head()
     with database.migrating() as connection:
-        current = _current(connection)
-        if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
-            logger.warning("the schema is newer than this version of the service", extra={"revision": current})
-        elif current != head:
+        if _is_current(connection, scripts):
+            return
+        with database.migration_lock(connection) as is_ours:
+            if not is_ours:
+                raise SchemaBusyError("another process is migrating the schema", retry_after=_LOCK_RETRY)
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-            connection.commit()
-            logger.info("schema upgraded", extra={"revision": head, "from": current or "nothing"})
+            while not _is_current(connection, scripts):
+                _apply(config, connection)
+
+
+@contextmanager
+def done_once() -> Iterator[None]:
+    """Surround one step of DDL in a revision: what another process has done meanwhile counts as done."""
+    try:
+        yield
+    except DBAPIError as error:
+        if code_of(error) not in _DONE:
+            raise
+
+
+def _apply(config: Config, connection: Connection) -> None:
+    """Apply revisions, up to the last one unless another process gets in between."""
+    before = _current(connection)
+    try:
+        connection.execute(CreateTable(_VERSIONS, if_not_exists=True))
+        command.upgrade(config, "head")
+    except (SQLAlchemyError, CommandError) as error:
+        if isinstance(error, SQLAlchemyError) and code_of(error) == ER.LOCK_WAIT_TIMEOUT:
+            raise SchemaBusyError(
+                "another session uses the table that a migration is to change", retry_after=_TABLE_RETRY
+            ) from None
+        if _current(connection) == before:
+            raise
+    else:
+        logger.info("schema upgraded", extra={"revision": _current(connection), "from": before or "nothing"})
+
+
+def _is_current(connection: Connection, scripts: ScriptDirectory) -> bool:
+    current = _current(connection)
+    if current is None or current == scripts.get_current_head():
+        return current is not None
+    if current in {script.revision for script in scripts.walk_revisions()}:
+        return False
+    logger.warning("the schema is newer than this version of the service", extra={"revision": current})
+    return True
 
 
 def _current(connection: Connection) -> str | None:
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-    current = context.get_current_revision()
-    connection.rollback()
-    return current
+    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()

@@ -65,7 +65,7 @@ class Server:
         self._registrar: Registrar | None = None
         self._monitor = DatabaseMonitor(self._database, settings.database_variable, self._refresh)
         self._health = Health(
-            SERVICE, self._lease_is_held, lambda: self._monitor.answers, lambda: self._monitor.writable
+            SERVICE, self._lease_is_held, lambda: self._monitor.answers, lambda: self._monitor.obstacle
         )
         self._threads = ThreadPoolExecutor(self._hash_queue.capacity + SPARE_THREADS, thread_name_prefix="call")
         self._grpc = grpc.server(

@@ -1,5 +1,7 @@
 """The users, one row each."""
 
+import logging
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -10,10 +12,12 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel
 
-from user_svc.database import Database
+from user_svc.database import Database, code_name
 
 _Id = mysql.BIGINT(unsigned=True).with_variant(Integer(), "sqlite")
 _Moment = DateTime().with_variant(mysql.DATETIME(fsp=3), "mysql", "mariadb")
+
+logger = logging.getLogger(__name__)
 
 
 class User(SQLModel, table=True):
@@ -84,7 +88,8 @@ class Store:
         """Insert a user and return the id.
 
         Raises:
-            NameTakenError: when the unique index says so.
+            NameTakenError: when the name's unique index says so.
+            IntegrityError: when another one does, which adoption refuses and someone added later.
         """
         now = datetime.now(UTC)
         row = {"username": username, "password": password_hash, "created_at": now, "updated_at": now}
@@ -92,8 +97,9 @@ class Store:
             with self._database.connection("add", "INSERT users") as connection:
                 key = connection.execute(_ADD, row).inserted_primary_key
         except IntegrityError as error:
-            if _is_duplicate(error):
+            if _is_duplicate(error) and self.is_taken(username):
                 raise NameTakenError from None
+            logger.error("the table users refuses a user whose name is free", extra={"cause": _key(error)})  # noqa: TRY400  # the text holds the row
             raise
         if key is None:
             raise sqlalchemy.exc.InvalidRequestError("the insert returned no id")
@@ -112,3 +118,9 @@ def _is_duplicate(error: IntegrityError) -> bool:
     return (
         error.orig.args[0] == ER.DUP_ENTRY or getattr(error.orig, "sqlite_errorname", "") == "SQLITE_CONSTRAINT_UNIQUE"
     )
+
+
+def _key(error: IntegrityError) -> str:
+    """Name the error and the key that a message of MySQL's ends with, without what was to be stored."""
+    key = re.search(r"'([^']*)'\s*$", str(error.orig.args[-1])) if error.orig and error.orig.args else None
+    return f"{code_name(error)} {key[1]}" if key and _is_duplicate(error) else code_name(error)

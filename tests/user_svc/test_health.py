@@ -38,7 +38,7 @@ def health(state: State) -> Iterator[Health]:
         SERVICE,
         lease_is_held=lambda: state.lease,
         database_answers=lambda: state.database,
-        database_is_writable=lambda: state.database,
+        database_obstacle=lambda: "" if state.database else "the database does not answer",
     )
     health.start()
     yield health
@@ -162,7 +162,7 @@ def test_a_watcher_that_leaves_while_a_status_is_sent_does_not_stall_the_server(
 def test_other_health_services_of_the_process_keep_their_threads() -> None:
     """The library keeps options on its class's functions, where a pool that is shut down would end every server."""
     plain: Any = HealthServicer(experimental_non_blocking=False)
-    Health("test.Service", *[lambda: True] * 3)
+    Health("test.Service", lambda: True, lambda: True, lambda: "")
     assert plain.Watch.experimental_thread_pool is None
     assert plain.Watch.experimental_non_blocking is False
     assert not hasattr(plain.Check, "experimental_thread_pool")
