@@ -1,12 +1,13 @@
 """The queue of passwords to hash: bounded, first come first served, refusing at once what would be late."""
 
+import heapq
 import logging
 import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TypeVar
@@ -45,7 +46,7 @@ class OverloadedError(Exception):
 
 
 class _Estimate:
-    """The seconds that a hash takes: at least, and as planned for hashes that are admitted now."""
+    """The seconds that a new hash takes: at least, and as planned for hashes that are admitted now."""
 
     def __init__(self, seconds: float) -> None:
         self.fastest = seconds
@@ -94,33 +95,40 @@ class _Cores:
 
 
 class Admission:
-    """A reserved place in the queue.
+    """A reserved place in the queue, for as much work as `work` new hashes are.
 
     Its hashes run in the calling thread, one after the other, on one core that it holds from the first one until the
     admission ends. Each method waits for the core and raises
 
         TimeoutError: when the call's deadline passed.
         CancelledError: when the client cancelled the call.
-        OverloadedError: when the core became free so late that no hash could be ready by the deadline.
+        OverloadedError: when the core became free so late that its work could not be done by the deadline.
     """
 
     def __init__(
-        self, hasher: Hasher, cores: _Cores, estimate: _Estimate, clock: Callable[[], float], deadline: float
+        self,
+        hasher: Hasher,
+        cores: _Cores,
+        estimate: _Estimate,
+        clock: Callable[[], float],
+        *,
+        work: float,
+        deadline: float,
     ) -> None:
+        self.work = work
+        self.deadline = deadline
         self._hasher = hasher
         self._cores = cores
         self._estimate = estimate
         self._clock = clock
-        self._deadline = deadline
         self._turn = threading.Event()
         self._queued = False
         self._cancelled = False
 
     def check(self, password: str, stored: str | None) -> bool:
         """Tell whether the password matches the stored hash, as Hasher.check does."""
-        matches, seconds = self._on_core(lambda: self._hasher.check(password, stored))
-        if not (matches and stored and self._hasher.is_outdated(stored)):  # that took fewer rounds than others
-            self._estimate.observe(seconds)
+        (matches, cost), seconds = self._on_core(lambda: self._hasher.check(password, stored))
+        self._estimate.observe(seconds / self._hasher.share(cost))
         self._raise_if_cancelled()
         return matches
 
@@ -155,17 +163,17 @@ class Admission:
     def _wait_for_core(self) -> None:
         self._queued = True
         at_once = self._cores.acquire(self._turn)
-        if not self._turn.wait(max(0.0, self._deadline - self._clock())):
+        if not self._turn.wait(max(0.0, self.deadline - self._clock())):
             raise TimeoutError
         self._raise_if_cancelled()
         # A core that was free at once hashes whatever the estimate says, for only a hash can correct that.
-        if not at_once and self._clock() + self._estimate.fastest > self._deadline:
+        if not at_once and self._clock() + self.work * self._estimate.fastest > self.deadline:
             metrics.hash_rejected.inc()
             raise OverloadedError(1)
 
     def _raise_if_cancelled(self) -> None:
         if self._cancelled:  # as gRPC also does to a call whose deadline passed
-            raise TimeoutError if self._clock() >= self._deadline else CancelledError
+            raise TimeoutError if self._clock() >= self.deadline else CancelledError
 
 
 class HashQueue:
@@ -179,79 +187,122 @@ class HashQueue:
         self._cores = _Cores(slots)
         self._estimate = _Estimate(hasher.calibrate())
         self._lock = threading.Lock()
-        self._reserved = 0
-        self._renewals = ThreadPoolExecutor(1, thread_name_prefix="renewal")
-        self.capacity = min(_MAX_CAPACITY, math.ceil(slots * CALL_SECONDS / (_FAST_CORE * 2.0 ** (hasher.cost - 14))))
-        """Hashes that are reserved at most: not even a fast core could do more by their deadlines."""
+        self._reserved: dict[Admission, None] = {}  # in the order of their arrival
+        self._renewal: threading.Thread | None = None
+        self.capacity = min(_MAX_CAPACITY, math.ceil(slots * CALL_SECONDS / _FAST_CORE * hasher.share(14)))
+        """Admissions at a time: not even a fast core could do more hashes by their deadlines."""
         metrics.hash_queue_depth.set_function(lambda: self._cores.waiting)
+
+    def require_room(self, time_remaining: float | None, *, hashes: int = 0, checks: int = 0) -> None:
+        """Refuse at once what admit() would refuse now: for callers that have to wait for something else first.
+
+        Raises:
+            OverloadedError: as admit() does.
+        """
+        admission = self._admission(time_remaining, hashes, checks)
+        with self._lock:
+            refusal = self._refusal(admission)
+        if refusal:
+            metrics.hash_rejected.inc()
+            raise refusal
 
     @contextmanager
     def admit(
-        self, time_remaining: float | None, on_cancel: Callable[[Callable[[], None]], bool], *, hashes: int = 1
+        self,
+        time_remaining: float | None,
+        on_cancel: Callable[[Callable[[], None]], bool],
+        *,
+        hashes: int = 0,
+        checks: int = 0,
     ) -> Iterator[Admission]:
-        """Reserve `hashes` hashes, or refuse at once.
+        """Reserve a place, or refuse at once.
+
+        Wait for nothing but hashes meanwhile: others are refused because of what is reserved.
 
         Args:
             time_remaining: seconds until the call's deadline, None when it has none (ServicerContext.time_remaining).
             on_cancel: has a function called when the call is cancelled, and returns False when that has happened
                 already (ServicerContext.add_callback).
-            hashes: how many the admission will ask for.
+            hashes: how many new hashes the admission will ask for.
+            checks: how many checks, each reckoned as a refusal.
 
         Raises:
             OverloadedError: when they could not be done by the deadline.
             CancelledError: when the call is cancelled already.
         """
-        if time_remaining is None or time_remaining > _NO_DEADLINE:
-            time_remaining = CALL_SECONDS
-        self._reserve(hashes, time_remaining)
-        admission = self._admission(time_remaining)
+        admission = self._admission(time_remaining, hashes, checks)
+        with self._lock:
+            refusal = self._refusal(admission)
+            if not refusal:
+                self._reserved[admission] = None
+        if refusal:
+            metrics.hash_rejected.inc()
+            raise refusal
         try:
             if not on_cancel(admission.cancel):
                 raise CancelledError
             yield admission
         finally:
-            self._leave(admission, hashes)
+            self._leave(admission)
 
     def renew(self, password: str, stored: str, store: Callable[[str], object]) -> None:
-        """Replace a stored hash of a lower cost in the background if no other hash is to be done now.
+        """Replace a stored hash of another cost in the background if no other hash is to be done now.
 
         `store` is called with the new hash. A renewal that is dropped is due again at the next login.
         """
         if not self._hasher.is_outdated(stored):
             return
+        admission = self._admission(None, hashes=1)
         with self._lock:
-            if self._reserved:
+            if self._reserved or (self._renewal is not None and self._renewal.is_alive()):
                 return
-            self._reserved = 1
-        admission = self._admission(CALL_SECONDS)
-        renewal = self._renewals.submit(copy_context().run, lambda: store(admission.hash(password)))
-        renewal.add_done_callback(lambda _: self._leave(admission, 1))
-        renewal.add_done_callback(_log_failure)
+            self._reserved[admission] = None
+            arguments = (self._renew, admission, password, store)
+            # A daemon, so that a database that hangs does not keep the process from its end.
+            self._renewal = threading.Thread(target=copy_context().run, args=arguments, name="renewal", daemon=True)
+            self._renewal.start()
 
-    def close(self) -> None:
-        """Wait for a renewal that runs; one that waits is dropped."""
-        self._renewals.shutdown(wait=True, cancel_futures=True)
+    def close(self, timeout: float) -> None:
+        """Wait for a renewal that runs, `timeout` seconds at most."""
+        if self._renewal is not None:
+            self._renewal.join(timeout)
 
-    def _admission(self, time_remaining: float) -> Admission:
-        deadline = self._clock() + time_remaining
-        return Admission(self._hasher, self._cores, self._estimate, self._clock, deadline)
+    def _renew(self, admission: Admission, password: str, store: Callable[[str], object]) -> None:
+        try:
+            try:
+                hashed = admission.hash(password)
+            finally:
+                self._leave(admission)
+            store(hashed)
+        except Exception as error:  # noqa: BLE001  # its text may hold the hash
+            logger.warning("a stored hash was not renewed", extra={"cause": type(error).__name__})
 
-    def _reserve(self, hashes: int, time_remaining: float) -> None:
-        with self._lock:
-            ahead = self._reserved // self._slots
-            late = (ahead + hashes) * self._estimate.planned - time_remaining if ahead else 0.0
-            if late <= 0 and self._reserved + hashes <= self.capacity:
-                self._reserved += hashes
-                return
-        metrics.hash_rejected.inc()
-        raise OverloadedError(max(1, math.ceil(late)))
+    def _admission(self, time_remaining: float | None, hashes: int = 0, checks: int = 0) -> Admission:
+        if time_remaining is None or time_remaining > _NO_DEADLINE:
+            time_remaining = CALL_SECONDS
+        return Admission(
+            self._hasher,
+            self._cores,
+            self._estimate,
+            self._clock,
+            work=hashes + checks * self._hasher.share(self._hasher.refusal_cost),
+            deadline=self._clock() + time_remaining,
+        )
 
-    def _leave(self, admission: Admission, hashes: int) -> None:
+    def _refusal(self, admission: Admission) -> OverloadedError | None:
+        """Return why the admission cannot be had now, None when it can. The lock must be held."""
+        free_at = [0.0] * self._slots
+        for before in self._reserved:
+            heapq.heapreplace(free_at, free_at[0] + before.work)
+        late = 0.0
+        if free_at[0]:
+            ready_at = self._clock() + (free_at[0] + admission.work) * self._estimate.planned
+            late = ready_at - admission.deadline
+        if late <= 0 and len(self._reserved) < self.capacity:
+            return None
+        return OverloadedError(max(1, math.ceil(late)))
+
+    def _leave(self, admission: Admission) -> None:
         admission.end()
         with self._lock:
-            self._reserved -= hashes
-
-
-def _log_failure(renewal: "Future[object]") -> None:
-    if not renewal.cancelled() and (error := renewal.exception()) is not None:
-        logger.warning("a stored hash was not renewed", extra={"cause": type(error).__name__})
+            del self._reserved[admission]

@@ -1,6 +1,8 @@
 """The running service: what starts in which order, and stops in which."""
 
 import logging
+import os
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +26,16 @@ from user_svc.health import Health, Liveness
 from user_svc.monitor import DatabaseMonitor
 from user_svc.passwords import Hasher
 from user_svc.store import Store
+from user_svc.stored_costs import StoredCosts
 
 SPARE_THREADS = 16
 """Handler threads beside those that wait for a hash, so that calls without one keep their pace."""
 
 _DEREGISTRATION = 1.0
 """Seconds that etcd is given to take the lease back, unless draining takes longer anyway."""
+
+ABANDON_AFTER = 4.0
+"""Seconds that the end of the process may take when GRACE is over; charts plan 5."""
 
 _MAX_MESSAGE = 16 * 1024
 """Bytes; a request holds a name and a password."""
@@ -61,7 +67,8 @@ class Server:
         """
         self._settings = settings
         self._database = Database(settings.database)
-        self._hash_queue = HashQueue(Hasher(settings.bcrypt_cost), settings.hash_slots or cpu_quota.available())
+        hasher = Hasher(settings.bcrypt_cost)
+        self._hash_queue = HashQueue(hasher, settings.hash_slots or cpu_quota.available())
         self._registrar: Registrar | None = None
         self._monitor = DatabaseMonitor(self._database, settings.database_variable, self._refresh)
         self._health = Health(
@@ -75,7 +82,9 @@ class Server:
         )
         methods = user_pb2.DESCRIPTOR.services_by_name["UserService"].methods_by_name
         metrics.declare_calls(SERVICE, methods, [code.name for code in STATUSES])
-        users = service.UserService(Store(self._database), self._hash_queue, self._monitor)
+        store = Store(self._database)
+        users = service.UserService(store, self._hash_queue, self._monitor)
+        self._stored_costs = StoredCosts(store, hasher, lambda: self._monitor.answers)
         user_pb2_grpc.add_UserServiceServicer_to_server(users, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
@@ -84,7 +93,7 @@ class Server:
         )
         self.port = address.port
         self._registrar = self._make_registrar()
-        threads = [self._monitor.thread, self._health.thread]
+        threads = [self._monitor.thread, self._stored_costs.thread, self._health.thread]
         if self._registrar is not None:
             threads.append(self._registrar.thread)
         self._liveness = Liveness(address.target, threads)
@@ -103,6 +112,7 @@ class Server:
         self._grpc.start()
         listening()
         self._monitor.start()
+        self._stored_costs.start()
         if self._registrar is not None:
             self._registrar.start()
         else:
@@ -122,8 +132,10 @@ class Server:
         ended = self._grpc.stop(self._settings.grace)
         self._health.end_watches()
         ended.wait()
+        _bound_the_rest()
         self._health.stop()
-        self._hash_queue.close()
+        self._stored_costs.stop()
+        self._hash_queue.close(timeout=1.0)
         self._monitor.stop(timeout=1.0)
         self._database.close()
         self._liveness.close()
@@ -151,3 +163,15 @@ class Server:
 
     def _lease_is_held(self) -> bool:
         return self._registrar is None or self._registrar.held
+
+
+def _bound_the_rest() -> None:
+    """End the process in ABANDON_AFTER seconds, whatever still runs: a thread can be told to end, not made to."""
+
+    def abandon() -> None:
+        logger.warning("stopped without waiting for a hash or a database that takes longer")
+        os._exit(0)
+
+    timer = threading.Timer(ABANDON_AFTER, abandon)
+    timer.daemon = True
+    timer.start()

@@ -9,6 +9,7 @@ from user_svc import fields, metrics
 from user_svc.database import DatabaseUnavailableError
 from user_svc.hash_queue import HashQueue
 from user_svc.monitor import READ_ONLY, DatabaseMonitor
+from user_svc.passwords import spellings
 from user_svc.store import NameTakenError, Store
 
 
@@ -34,7 +35,7 @@ class UserService(user_pb2_grpc.UserServiceServicer):
             raise DatabaseUnavailableError(READ_ONLY)
         if self._store.is_taken(request.username):
             return _taken()
-        with self._queue.admit(context.time_remaining(), context.add_callback) as admission:
+        with self._queue.admit(context.time_remaining(), context.add_callback, hashes=1) as admission:
             password_hash = admission.hash(request.password)
         try:
             user_id = self._store.add(request.username, password_hash)
@@ -49,14 +50,17 @@ class UserService(user_pb2_grpc.UserServiceServicer):
             metrics.logins.labels("invalid").inc()
             return user_pb2.LoginResponse(code=400, msg=f"参数错误: {problem}")
         self._raise_if_unusable()
-        with self._queue.admit(context.time_remaining(), context.add_callback) as admission:
-            account = self._store.find(request.username)
-            matches = admission.check(request.password, account.password_hash if account else None)
-        if account is None or not matches:
+        candidates = spellings(request.password)
+        self._queue.require_room(context.time_remaining(), checks=len(candidates))
+        account = self._store.find(request.username)
+        stored = account.password_hash if account else None
+        with self._queue.admit(context.time_remaining(), context.add_callback, checks=len(candidates)) as admission:
+            password = next((each for each in candidates if admission.check(each, stored)), None)
+        if account is None or password is None:
             metrics.logins.labels("denied").inc()
             return user_pb2.LoginResponse(code=401, msg="密码错误")
         if self._monitor.writable:
-            self._queue.renew(request.password, account.password_hash, partial(self._store.replace_hash, account))
+            self._queue.renew(password, account.password_hash, partial(self._store.replace_hash, account))
         metrics.logins.labels("success").inc()
         return user_pb2.LoginResponse(code=200, msg="登录成功", user_id=account.id, username=account.username)
 

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 
 import sqlalchemy
 from pymysql.constants import ER
-from sqlalchemy import Column, DateTime, Integer, String, Table, bindparam, insert, select, update
+from sqlalchemy import Column, DateTime, Integer, String, Table, and_, bindparam, case, func, insert, select, update
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel
 
 from user_svc.database import Database, code_name
+from user_svc.passwords import cost_of
 
 _Id = mysql.BIGINT(unsigned=True).with_variant(Integer(), "sqlite")
 _Moment = DateTime().with_variant(mysql.DATETIME(fsp=3), "mysql", "mariadb")
@@ -62,10 +63,22 @@ _REPLACE = (
     .where(_users.c.id == bindparam("which"), _users.c.password == bindparam("old"))
     .values(password=bindparam("new"), updated_at=bindparam("now"))
 )
+_PIECE = 10_000
+"""Rows that one statement reads at most, so that it takes milliseconds in a table of any size."""
+_is_hash = and_(_users.c.deleted_at.is_(None), func.length(_users.c.password) == 60)
+_FORMATS = (
+    select(_users.c.id, case((_is_hash, func.substr(_users.c.password, 1, 7))).label("format"))
+    .where(_users.c.id > bindparam("after"))
+    .order_by(_users.c.id)
+    .limit(_PIECE)
+    .subquery()
+)
+"""What the hashes of a piece begin with, such as `$2b$14$`."""
+_COSTS = select(func.max(_FORMATS.c.id).label("last"), _FORMATS.c.format).group_by(_FORMATS.c.format)
 
 
 class Store:
-    """Reads and writes users; each method takes one connection for one statement.
+    """Reads and writes users; each method takes one connection for one statement, unless it says otherwise.
 
     Every method raises DatabaseUnavailableError when the database cannot be used.
     """
@@ -78,6 +91,18 @@ class Store:
         with self._database.connection("find", "SELECT users") as connection:
             row = connection.execute(_FIND, {"name": username}).first()
         return None if row is None else Account(row.id, row.username, row.password)
+
+    def highest_cost(self) -> int | None:
+        """Return the highest cost of the users' hashes, None when there is none; takes many statements."""
+        costs: set[int] = set()
+        after = 0
+        while True:
+            with self._database.connection("highest_cost", "SELECT users") as connection:
+                found = connection.execute(_COSTS, {"after": after}).all()
+            if not found:
+                return max(costs, default=None)
+            after = max(row.last for row in found)
+            costs |= {cost for row in found if (cost := cost_of(f"{row.format}{'.' * 53}")) is not None}
 
     def is_taken(self, username: str) -> bool:
         """Tell whether a row holds this name, in whatever case."""

@@ -6,12 +6,13 @@ from pathlib import Path
 import grpc
 import pytest
 
+from protos.user.v1 import user_pb2
 from tests.support.etcd import free_port
 from tests.support.mariadb import PASSWORD as DB_PASSWORD
 from tests.support.mariadb import Database, Server, server_binary
 from tests.support.process import Process
 from tests.support.wait import stays, wait_until
-from tests.user_svc.client import SERVICE, Client, code_of, ready_client
+from tests.user_svc.client import PASSWORD, SERVICE, Client, code_of, ready_client
 
 BACK = 5.0
 """Seconds after which the service must be itself again."""
@@ -119,6 +120,19 @@ def test_each_cause_is_said_once_and_no_secret_is(held: Database, tmp_path: Path
         assert "ER_DBACCESS_DENIED_ERROR" in second
         for secret in (wrong, right, DB_PASSWORD):
             assert secret not in process.output
+
+
+def test_who_waits_for_the_database_takes_no_place_of_a_hash(held: Database, tmp_path: Path) -> None:
+    env = {"DB_DSN": held.go_dsn, "BCRYPT_COST": "14", "HASH_SLOTS": "1"}
+    with (
+        Process("user_svc", env=env, cwd=tmp_path) as process,
+        ready_client(process) as client,
+        held.server.locked(held.name, "users"),
+    ):
+        request = user_pb2.LoginRequest(username="alice", password=PASSWORD)
+        calls = [client.users.Login.future(request, timeout=DEADLINE) for _ in range(10)]
+        assert {code_of(call) for call in calls if call.exception()} == {grpc.StatusCode.UNAVAILABLE}
+        assert client.metric("password_hash_rejected_total") == 0
 
 
 def test_sqlite_that_cannot_be_written_is_no_reason_to_end(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,17 +12,25 @@ from prometheus_client import REGISTRY
 
 from tests.support.wait import wait_until
 from user_svc.hash_queue import Admission, HashQueue, OverloadedError
-from user_svc.passwords import Hasher
+from user_svc.passwords import Hasher, cost_of
 
 COST = 6
 SLOTS = 2
 LONG = 60.0
 
-OLD_HASH = "$2b$04$" + "." * 53
+
+def hash_of(cost: int) -> str:
+    return f"$2b${cost:02}${'.' * 53}"
+
+
+OLD_HASH = hash_of(4)
 
 
 class ControlledHasher(Hasher):
-    """Hashes hold their cores until `proceed` is set, and then take `seconds` of a clock of their own."""
+    """Hashes hold their cores until `proceed` is set, and then take `seconds` of a clock of their own.
+
+    A check does so for its share.
+    """
 
     def __init__(self) -> None:
         super().__init__(COST)
@@ -41,6 +50,16 @@ class ControlledHasher(Hasher):
         return self.calibrated
 
     def hash(self, password: str) -> str:
+        self._take(password)
+        return "hash"
+
+    def check(self, password: str, stored: str | None) -> tuple[bool, int]:
+        matches = stored is not None
+        cost = cost_of(stored) or self.refusal_cost
+        self._take(password, self.share(cost))
+        return matches, cost
+
+    def _take(self, password: str, share: float = 1.0) -> None:
         with self._lock:
             self.started.append(password)
             self._running += 1
@@ -48,11 +67,7 @@ class ControlledHasher(Hasher):
         assert self.proceed.wait(LONG)
         with self._lock:
             self._running -= 1
-            self.now += self.seconds
-        return "hash"
-
-    def check(self, password: str, stored: str | None) -> bool:
-        return bool(self.hash(password) and stored)
+            self.now += self.seconds * share
 
 
 class Calls:
@@ -91,7 +106,7 @@ class Calls:
         return [self.start() for _ in range(SLOTS)]
 
     def _call(self, password: str, remaining: float | None) -> str:
-        with self.queue.admit(remaining, self._on_cancel) as admission:
+        with self.queue.admit(remaining, self._on_cancel, hashes=1) as admission:
             return admission.hash(password)
 
     def _on_cancel(self, cancel: Callable[[], None]) -> bool:
@@ -104,7 +119,7 @@ def waiting() -> float:
 
 
 def idle(calls: Calls) -> bool:
-    return calls.queue._reserved == 0
+    return not calls.queue._reserved
 
 
 @pytest.fixture
@@ -124,12 +139,18 @@ def make_calls(hasher: ControlledHasher) -> Iterator[Callable[[int], Calls]]:
     hasher.proceed.set()
     for calls in made:
         calls.threads.shutdown()
-        calls.queue.close()
+        calls.queue.close(LONG)
 
 
 @pytest.fixture
 def calls(make_calls: Callable[[int], Calls]) -> Calls:
     return make_calls(SLOTS)
+
+
+def admitted(calls: Calls, remaining: float, *, hashes: int = 0, checks: int = 0) -> None:
+    """Raises OverloadedError when it is not."""
+    with calls.queue.admit(remaining, never_cancelled, hashes=hashes, checks=checks):
+        pass
 
 
 def never_cancelled(_cancel: Callable[[], None]) -> bool:
@@ -228,7 +249,7 @@ def test_hashes_correct_a_wrong_calibration(make_calls: Callable[[int], Calls], 
 
 def test_an_unused_admission_frees_its_place(calls: Calls) -> None:
     for _ in range(20):
-        with calls.queue.admit(1.5, never_cancelled):
+        with calls.queue.admit(1.5, never_cancelled, hashes=1):
             pass
 
 
@@ -258,7 +279,7 @@ def test_a_cancelled_call_leaves_the_queue(calls: Calls, hasher: ControlledHashe
 
 
 def test_a_call_cancelled_before_is_not_begun(calls: Calls) -> None:
-    with pytest.raises(CancelledError), calls.queue.admit(LONG, lambda _: False):
+    with pytest.raises(CancelledError), calls.queue.admit(LONG, lambda _: False, hashes=1):
         pytest.fail("it was admitted")
     assert idle(calls)
 
@@ -297,7 +318,7 @@ def test_one_admission_checks_and_hashes(make_calls: Callable[[int], Calls], has
         assert admission.check("current", OLD_HASH)
         return admission.hash("new")
 
-    with calls.queue.admit(LONG, never_cancelled, hashes=2) as admission:
+    with calls.queue.admit(LONG, never_cancelled, hashes=1, checks=1) as admission:
         changing = calls.threads.submit(change, admission)
         wait_until(lambda: hasher.started)
         other = calls.start("other")
@@ -311,8 +332,53 @@ def test_two_hashes_need_twice_the_time(calls: Calls) -> None:
     calls.fill()
     with pytest.raises(OverloadedError), calls.queue.admit(5.0, never_cancelled, hashes=2):
         pytest.fail("it was admitted")
-    with calls.queue.admit(5.0, never_cancelled):
+    with calls.queue.admit(5.0, never_cancelled, hashes=1):
         pass
+
+
+def test_a_check_is_reckoned_as_a_refusal(calls: Calls, hasher: ControlledHasher) -> None:
+    hasher.learn(COST + 2)
+    calls.fill()
+    for refused in (calls.queue.require_room, partial(admitted, calls)):
+        with pytest.raises(OverloadedError) as late:
+            refused(9.0, checks=1)  # one round of 2 s is ahead of four times as many
+        assert late.value.retry_after == 1
+        refused(10.0, checks=1)
+        refused(4.0, hashes=1)
+
+
+def test_reserved_checks_make_others_wait_longer(calls: Calls, hasher: ControlledHasher) -> None:
+    hasher.learn(COST + 2)
+    with ExitStack() as reserved:
+        reserved.enter_context(calls.queue.admit(LONG, never_cancelled, checks=1))
+        admitted(calls, 2.0, hashes=1)  # on the core that is free
+        reserved.enter_context(calls.queue.admit(LONG, never_cancelled, hashes=1))
+        admitted(calls, 4.0, hashes=1)  # there after the hash, not after the check
+        reserved.enter_context(calls.queue.admit(LONG, never_cancelled, checks=1))
+        with pytest.raises(OverloadedError):
+            admitted(calls, 9.0, hashes=1)
+        admitted(calls, 10.0, hashes=1)
+
+
+@pytest.mark.parametrize("stored", [hash_of(COST - 2), hash_of(COST + 3), None], ids=["lower", "higher", "nobody"])
+def test_the_estimate_is_of_the_cost_that_was_measured(
+    make_calls: Callable[[int], Calls], hasher: ControlledHasher, stored: str | None
+) -> None:
+    hasher.learn(COST + 1)
+    calls = make_calls(1)
+    hasher.proceed.set()
+    for _ in range(20):
+        with calls.queue.admit(LONG, never_cancelled, checks=1) as admission:
+            assert admission.check("password", stored) == bool(stored)
+    with calls.queue.admit(LONG, never_cancelled, hashes=1):
+        with pytest.raises(OverloadedError):
+            admitted(calls, 3.5, hashes=1)
+        admitted(calls, 4.0, hashes=1)  # two of 2 s each, as calibrated
+
+
+def test_a_free_core_is_had_beside_a_double_admission(calls: Calls) -> None:
+    with calls.queue.admit(LONG, never_cancelled, hashes=2):
+        admitted(calls, 0.5, hashes=1)
 
 
 def test_a_renewal_waits_for_no_other_hash(calls: Calls, hasher: ControlledHasher) -> None:
@@ -322,11 +388,54 @@ def test_a_renewal_waits_for_no_other_hash(calls: Calls, hasher: ControlledHashe
     hasher.proceed.set()
     call.result(LONG)
     wait_until(lambda: idle(calls))
-    calls.queue.renew("password", "$2b$06$" + "." * 53, renewed.append)  # today's cost
+    calls.queue.renew("password", hash_of(COST), renewed.append)
     assert not renewed
     calls.queue.renew("password", OLD_HASH, renewed.append)
     wait_until(lambda: renewed == ["hash"])
     wait_until(lambda: idle(calls))
+
+
+@pytest.mark.parametrize("cost", [COST - 1, COST + 1])
+def test_hashes_of_another_cost_are_renewed(calls: Calls, hasher: ControlledHasher, cost: int) -> None:
+    renewed: list[str] = []
+    hasher.proceed.set()
+    calls.queue.renew("password", hash_of(cost), renewed.append)
+    wait_until(lambda: renewed == ["hash"])
+
+
+def test_a_renewal_that_is_being_stored_holds_no_core(
+    make_calls: Callable[[int], Calls], hasher: ControlledHasher
+) -> None:
+    calls = make_calls(1)
+    storing, stored = threading.Event(), threading.Event()
+
+    def store(_hashed: str) -> None:
+        storing.set()
+        stored.wait(LONG)
+
+    hasher.proceed.set()
+    calls.queue.renew("password", OLD_HASH, store)
+    assert storing.wait(LONG)
+    calls.start(remaining=0.5).result(LONG)
+    wait_until(lambda: idle(calls))
+    calls.queue.renew("another", OLD_HASH, store)
+    assert idle(calls), "renewals pile up while the database hangs"
+    stored.set()
+
+
+def test_the_end_does_not_wait_for_a_database_that_hangs(calls: Calls, hasher: ControlledHasher) -> None:
+    storing, stored = threading.Event(), threading.Event()
+
+    def store(_hashed: str) -> None:
+        storing.set()
+        stored.wait()
+
+    hasher.proceed.set()
+    calls.queue.renew("password", OLD_HASH, store)
+    assert storing.wait(LONG)
+    calls.queue.close(timeout=0)
+    assert not stored.is_set()
+    stored.set()
 
 
 def test_a_failed_renewal_is_logged_without_secrets(

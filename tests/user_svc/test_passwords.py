@@ -6,7 +6,7 @@ from typing import Any
 import bcrypt
 import pytest
 
-from user_svc.passwords import Hasher, cost_of
+from user_svc.passwords import Hasher, cost_of, spellings
 
 COST = 6
 
@@ -31,7 +31,13 @@ def work(hasher: Hasher, monkeypatch: pytest.MonkeyPatch, password: str, stored:
     with monkeypatch.context() as patch:
         patch.setattr(bcrypt, "checkpw", counted(bcrypt.checkpw))
         patch.setattr(bcrypt, "hashpw", counted(bcrypt.hashpw))
-        return hasher.check(password, stored), rounds
+        matches, cost = hasher.check(password, stored)
+        assert rounds == 2**cost
+        return matches, rounds
+
+
+def matches(hasher: Hasher, password: str, stored: str | None) -> bool:
+    return hasher.check(password, stored)[0]
 
 
 def stored(password: str, cost: int = COST) -> str:
@@ -40,14 +46,14 @@ def stored(password: str, cost: int = COST) -> str:
 
 def test_a_new_hash_matches_only_its_password(hasher: Hasher) -> None:
     made = hasher.hash("密码password")
-    assert cost_of(made.encode()) == COST
-    assert hasher.check("密码password", made)
-    assert not hasher.check("密码passwordx", made)
+    assert cost_of(made) == COST
+    assert matches(hasher, "密码password", made)
+    assert not matches(hasher, "密码passwordx", made)
 
 
 @pytest.mark.parametrize("prefix", ["2a", "2b", "2y"])
 def test_hashes_of_other_systems_match(hasher: Hasher, prefix: str) -> None:
-    assert hasher.check("password", stored("password").replace("2b", prefix, 1))
+    assert matches(hasher, "password", stored("password").replace("2b", prefix, 1))
 
 
 NO_HASHES = [
@@ -58,6 +64,9 @@ NO_HASHES = [
     "$2b$",
     "$2b$99$" + "a" * 53,
     "$2b$06$" + "!" * 53,
+    "$2b$17$" + "a" * 53,
+    "$2b$31$" + "a" * 53,
+    "$2b$06$" + "a" * 52 + "\n",
     "密" * 60,
     "a" * 60,
 ]
@@ -65,7 +74,8 @@ NO_HASHES = [
 
 @pytest.mark.parametrize("held", NO_HASHES)
 def test_text_that_is_no_hash_matches_nothing(hasher: Hasher, held: str | None) -> None:
-    assert not hasher.check("password", held)
+    assert not matches(hasher, "password", held)
+    assert cost_of(held) is None
 
 
 def test_every_refusal_costs_the_same_rounds(hasher: Hasher, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +83,41 @@ def test_every_refusal_costs_the_same_rounds(hasher: Hasher, monkeypatch: pytest
     assert [work(hasher, monkeypatch, "wrong", each) for each in held] == [(False, 2**COST)] * len(held)
 
 
-def test_only_a_lower_cost_is_outdated(hasher: Hasher) -> None:
-    assert [hasher.is_outdated(stored("password", cost)) for cost in (COST - 1, COST, COST + 1)] == [True, False, False]
+@pytest.mark.parametrize("highest", [COST + 2, COST + 1, COST, COST - 1, None])
+def test_refusals_cost_as_much_as_the_highest_stored(
+    hasher: Hasher, monkeypatch: pytest.MonkeyPatch, highest: int | None
+) -> None:
+    hasher.learn(highest)
+    expected = max(COST, highest or 0)
+    held = [None, "garbage", *(stored("password", cost) for cost in range(4, expected + 1))]
+    assert [work(hasher, monkeypatch, "wrong", each) for each in held] == [(False, 2**expected)] * len(held)
+    assert work(hasher, monkeypatch, "password", stored("password", 4)) == (True, 2**4)
+
+
+def test_a_higher_cost_is_learned_when_it_is_met(hasher: Hasher, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert work(hasher, monkeypatch, "wrong", stored("password", COST + 2)) == (False, 2 ** (COST + 2))
+    assert work(hasher, monkeypatch, "wrong", None) == (False, 2 ** (COST + 2))
+    hasher.learn(None)
+    assert work(hasher, monkeypatch, "wrong", None) == (False, 2**COST)
+
+
+def test_any_other_cost_is_outdated(hasher: Hasher) -> None:
+    assert [hasher.is_outdated(stored("password", cost)) for cost in (COST - 1, COST, COST + 1)] == [True, False, True]
+    assert not hasher.is_outdated("$2b$17$" + "a" * 53)
     assert not hasher.is_outdated("garbage")
+
+
+@pytest.mark.parametrize(
+    ("typed", "tried"),
+    [
+        ("password", ["password"]),
+        ("pa\u0308ssword", ["pa\u0308ssword", "p\xe4ssword"]),
+        ("p\xe4ssword", ["p\xe4ssword"]),
+        ("\u1112\u1161\u11ab" * 6, ["\u1112\u1161\u11ab" * 6, "\ud55c" * 6]),
+        ("\u212bpassword", ["\u212bpassword", "\xc5password"]),
+        ("\U0001d160" * 10, ["\U0001d160" * 10]),  # which is 120 bytes long in NFC, and bcrypt reads 72
+    ],
+    ids=["ASCII", "NFD", "NFC", "Hangul", "singleton", "too long"],
+)
+def test_a_password_is_tried_as_it_came_and_as_nfc(typed: str, tried: list[str]) -> None:
+    assert list(spellings(typed)) == tried

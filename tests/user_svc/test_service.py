@@ -247,8 +247,9 @@ def test_reflection(shared: Client) -> None:
     assert {service.name for service in answer.list_services_response.service} >= {SERVICE, "grpc.health.v1.Health"}
 
 
-def test_a_lower_cost_is_raised_after_a_login(shared: Client, name: str) -> None:
-    old = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4, b"2a")).decode()
+@pytest.mark.parametrize("cost", [4, 11])
+def test_another_cost_is_replaced_after_a_login(shared: Client, name: str, cost: int) -> None:
+    old = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(cost, b"2a")).decode()
     with closing(sqlite3.connect(shared.process.cwd / ".data/users.db")) as database:
 
         def stored() -> str:
@@ -262,6 +263,43 @@ def test_a_lower_cost_is_raised_after_a_login(shared: Client, name: str) -> None
         wait_until(lambda: stored() != old)
         assert stored().startswith("$2b$10$")
         assert shared.login(name).code == 200
+
+
+def test_refusals_cost_what_the_slowest_stored_hash_does(tmp_path: Path, name: str) -> None:
+    with Process("user_svc", cwd=tmp_path) as process, ready_client(process) as client:
+        assert client.register(name).code == 200
+    slow = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(11)).decode()
+    with closing(sqlite3.connect(tmp_path / ".data/users.db")) as database, database:
+        database.execute("UPDATE users SET password = ?", [slow])
+    with Process("user_svc", cwd=tmp_path) as process, ready_client(process) as client:
+        process.wait_for("refusals take as long as a hash of cost 11")
+        assert client.login(name).code == 200
+
+
+def test_a_hash_that_would_take_days_is_unusable(shared: Client, name: str) -> None:
+    with closing(sqlite3.connect(shared.process.cwd / ".data/users.db")) as database, database:
+        database.execute("INSERT INTO users (username, password) VALUES (?, ?)", [name, "$2b$31$" + "a" * 53])
+    assert shared.login(name) == DENIED
+
+
+def test_a_password_typed_in_decomposed_characters_matches(shared: Client, name: str) -> None:
+    composed, decomposed = "p\xe4ssword\u1e69", "pa\u0308sswords\u0323\u0307"
+
+    def checks(username: str, password: str) -> tuple[int, float]:
+        before = shared.metric("password_hash_seconds_count")
+        return shared.login(username, password).code, shared.metric("password_hash_seconds_count") - before
+
+    assert shared.register(name, composed).code == 200
+    assert checks(name, composed) == (200, 1)
+    assert checks(name, decomposed) == (200, 2)
+    assert checks(name, decomposed + "x") == (401, 2)
+    assert checks("nobody_at_all", decomposed) == (401, 2)
+    assert checks("nobody_at_all", composed) == (401, 1)
+
+    other = f"{name[:-1]}x"
+    assert shared.register(other, decomposed).code == 200
+    assert checks(other, decomposed) == (200, 1)
+    assert checks(other, composed) == (401, 1)
 
 
 def test_the_users_are_kept_over_restarts(tmp_path: Path, name: str) -> None:

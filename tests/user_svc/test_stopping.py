@@ -1,8 +1,11 @@
 """Signals."""
 
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import bcrypt
 import grpc
 import pytest
 
@@ -37,6 +40,26 @@ def test_calls_that_take_longer_than_the_grace_are_cut_off(tmp_path: Path) -> No
         assert process.wait() == 0
         codes = [code_of(call) for call in calls]
         assert codes[-1] in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+
+
+@pytest.mark.parametrize("kind", ["hash", "renewal"])
+def test_a_hash_that_does_not_end_is_left_behind(tmp_path: Path, kind: str) -> None:
+    env = {"HASH_SLOTS": "1", "GRACE": "0.1"}
+    with Process("tests.user_svc.endless", env=env, cwd=tmp_path) as process, ready_client(process) as client:
+        if kind == "hash":
+            call = client.users.Register.future(
+                user_pb2.RegisterRequest(username="alice", password=PASSWORD), timeout=30
+            )
+        else:
+            with closing(sqlite3.connect(tmp_path / ".data/users.db")) as database, database:
+                old = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+                database.execute("INSERT INTO users (username, password) VALUES ('alice', ?)", [old])
+            assert client.login("alice").code == 200
+        process.wait_for("a hash that does not end")
+        process.terminate()
+        assert process.wait() == 0
+        if kind == "hash":
+            assert code_of(call) in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:

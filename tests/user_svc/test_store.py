@@ -88,6 +88,29 @@ def test_a_hash_is_replaced_unless_it_has_changed(store: Store) -> None:
     assert after.password_hash == "new"
 
 
+def test_the_highest_cost_is_that_of_those_who_can_log_in(store: Store, opened: Database) -> None:
+    assert store.highest_cost() is None
+    body = "a" * 53
+    for number, held in enumerate(["hash", f"$2b$17${body}", f"$2b$16${body}x", f"$2x$16${body}", "密" * 60]):
+        store.add(f"nobody_{number}", held)
+    assert store.highest_cost() is None
+    for cost in (4, 13, 10):
+        store.add(f"user_{cost}", f"$2a${cost:02}${body}")
+    assert store.highest_cost() == 13
+    with opened.connection("test", "UPDATE users") as connection:
+        connection.execute(text("UPDATE users SET deleted_at = '2026-01-01 00:00:00' WHERE username = 'user_13'"))
+    assert store.highest_cost() == 10
+
+
+def test_the_highest_cost_is_found_in_a_large_table(store: Store, opened: Database) -> None:
+    rows = [{"name": f"user_{number}", "hash": f"$2b$04${'a' * 53}"} for number in range(25_000)]
+    for row in (rows[9_999], rows[24_999]):
+        row["hash"] = row["hash"].replace("04", "12" if row is rows[9_999] else "11")
+    with opened.connection("test", "INSERT users") as connection:
+        connection.execute(text("INSERT INTO users (username, password) VALUES (:name, :hash)"), rows)
+    assert store.highest_cost() == 12
+
+
 def test_moments_are_utc(store: Store, opened: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Shanghai")
     store.add("alice", "hash")
