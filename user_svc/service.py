@@ -7,10 +7,13 @@ import grpc
 from protos.user.v1 import user_pb2, user_pb2_grpc
 from user_svc import fields, metrics
 from user_svc.database import DatabaseUnavailableError
-from user_svc.hash_queue import HashQueue
+from user_svc.hash_queue import CALL_SECONDS, HashQueue
 from user_svc.monitor import READ_ONLY, DatabaseMonitor
 from user_svc.passwords import spellings
 from user_svc.store import NameTakenError, Store
+
+_REFUSAL_SECONDS = 0.5
+"""Kept of each call's time, so that the refusal arrives before the deadline."""
 
 
 class UserService(user_pb2_grpc.UserServiceServicer):
@@ -33,12 +36,12 @@ class UserService(user_pb2_grpc.UserServiceServicer):
         self._raise_if_unusable()
         if not self._monitor.writable:
             raise DatabaseUnavailableError(READ_ONLY)
-        if self._store.is_taken(request.username):
+        if self._store.is_taken(request.username, _patience(context)):
             return _taken()
         with self._queue.admit(context.time_remaining(), context.add_callback, hashes=1) as admission:
             password_hash = admission.hash(request.password)
         try:
-            user_id = self._store.add(request.username, password_hash)
+            user_id = self._store.add(request.username, password_hash, _patience(context))
         except NameTakenError:
             return _taken()
         metrics.registrations.labels("created").inc()
@@ -52,7 +55,7 @@ class UserService(user_pb2_grpc.UserServiceServicer):
         self._raise_if_unusable()
         candidates = spellings(request.password)
         self._queue.require_room(context.time_remaining(), checks=len(candidates))
-        account = self._store.find(request.username)
+        account = self._store.find(request.username, _patience(context))
         stored = account.password_hash if account else None
         with self._queue.admit(context.time_remaining(), context.add_callback, checks=len(candidates)) as admission:
             password = next((each for each in candidates if admission.check(each, stored)), None)
@@ -67,6 +70,12 @@ class UserService(user_pb2_grpc.UserServiceServicer):
     def _raise_if_unusable(self) -> None:
         if not self._monitor.answers:
             raise DatabaseUnavailableError("NOT_ANSWERING")
+
+
+def _patience(context: grpc.ServicerContext) -> float:
+    """Return the seconds that statements may take; a call without a deadline has as many as others begin with."""
+    remaining = context.time_remaining()
+    return (CALL_SECONDS if remaining is None else min(remaining, CALL_SECONDS)) - _REFUSAL_SECONDS
 
 
 def _taken() -> user_pb2.RegisterResponse:

@@ -2,21 +2,43 @@
 
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import sqlalchemy
 from pymysql.constants import ER
-from sqlalchemy import Column, DateTime, Integer, String, Table, and_, bindparam, case, func, insert, select, update
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Integer,
+    Select,
+    String,
+    Table,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
-from user_svc.database import Database, code_name
+from user_svc.database import Database, DatabaseUnavailableError, RolledBackError, code_name
 from user_svc.passwords import cost_of
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
+"""Seconds between two executions of a statement, at most: those that collided must not do so again."""
 
 _Id = mysql.BIGINT(unsigned=True).with_variant(Integer(), "sqlite")
 _Moment = DateTime().with_variant(mysql.DATETIME(fsp=3), "mysql", "mariadb")
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +78,7 @@ _users: Table = SQLModel.metadata.tables["users"]
 _FIND = select(_users.c.id, _users.c.username, _users.c.password).where(
     _users.c.username == bindparam("name"), _users.c.deleted_at.is_(None)
 )
-_TAKEN = select(_users.c.id).where(_users.c.username == bindparam("name"))
+_HOLDER = select(_users.c.id, _users.c.password).where(_users.c.username == bindparam("name"))
 _ADD = insert(_users)
 _REPLACE = (
     update(_users)
@@ -78,18 +100,18 @@ _COSTS = select(func.max(_FORMATS.c.id).label("last"), _FORMATS.c.format).group_
 
 
 class Store:
-    """Reads and writes users; each method takes one connection for one statement, unless it says otherwise.
+    """Reads and writes users; each statement is a transaction of its own, on a connection of its own.
 
-    Every method raises DatabaseUnavailableError when the database cannot be used.
+    Every method raises DatabaseUnavailableError when the database cannot be used. `patience` is the time in seconds
+    within which a statement that the database rolled back is executed again.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def find(self, username: str) -> Account | None:
+    def find(self, username: str, patience: float = 0.0) -> Account | None:
         """Return the user of this name, in whatever case."""
-        with self._database.connection("find", "SELECT users") as connection:
-            row = connection.execute(_FIND, {"name": username}).first()
+        row = _repeat(lambda: self._first("find", _FIND, username), patience)
         return None if row is None else Account(row.id, row.username, row.password)
 
     def highest_cost(self) -> int | None:
@@ -104,13 +126,16 @@ class Store:
             after = max(row.last for row in found)
             costs |= {cost for row in found if (cost := cost_of(f"{row.format}{'.' * 53}")) is not None}
 
-    def is_taken(self, username: str) -> bool:
+    def is_taken(self, username: str, patience: float = 0.0) -> bool:
         """Tell whether a row holds this name, in whatever case."""
-        with self._database.connection("is_taken", "SELECT users") as connection:
-            return connection.execute(_TAKEN, {"name": username}).first() is not None
+        return _repeat(lambda: self._first("is_taken", _HOLDER, username), patience) is not None
 
-    def add(self, username: str, password_hash: str) -> int:
+    def add(self, username: str, password_hash: str, patience: float = 0.0) -> int:
         """Insert a user and return the id.
+
+        The insert is executed again when its connection was lost as well, which leaves unknown whether it was
+        committed: the unique index keeps it from happening twice, and the hash, which no other row has, tells a row of
+        this call from someone else's.
 
         Raises:
             NameTakenError: when the name's unique index says so.
@@ -119,22 +144,49 @@ class Store:
         now = datetime.now(UTC)
         row = {"username": username, "password": password_hash, "created_at": now, "updated_at": now}
         try:
-            with self._database.connection("add", "INSERT users") as connection:
-                key = connection.execute(_ADD, row).inserted_primary_key
+            return _repeat(lambda: self._insert(row), patience, on=DatabaseUnavailableError)
         except IntegrityError as error:
-            if _is_duplicate(error) and self.is_taken(username):
+            holder = (
+                _repeat(lambda: self._first("holder", _HOLDER, username), patience) if _is_duplicate(error) else None
+            )
+            if holder is None:
+                logger.error("the table users refuses a user whose name is free", extra={"cause": _key(error)})  # noqa: TRY400  # the text holds the row
+                raise
+            if holder.password != password_hash:
                 raise NameTakenError from None
-            logger.error("the table users refuses a user whose name is free", extra={"cause": _key(error)})  # noqa: TRY400  # the text holds the row
-            raise
+            return int(holder.id)
+
+    def _insert(self, row: dict[str, object]) -> int:
+        with self._database.connection("add", "INSERT users") as connection:
+            key = connection.execute(_ADD, row).inserted_primary_key
         if key is None:
             raise sqlalchemy.exc.InvalidRequestError("the insert returned no id")
         return int(key[0])
+
+    def _first(self, query: str, statement: Select[Any], username: str) -> Any:
+        with self._database.connection(query, "SELECT users") as connection:
+            return connection.execute(statement, {"name": username}).first()
 
     def replace_hash(self, account: Account, password_hash: str) -> None:
         """Change a user's hash unless it has changed meanwhile."""
         values = {"which": account.id, "old": account.password_hash, "new": password_hash, "now": datetime.now(UTC)}
         with self._database.connection("replace_hash", "UPDATE users") as connection:
             connection.execute(_REPLACE, values)
+
+
+def _repeat(operation: Callable[[], T], patience: float, *, on: type[Exception] = RolledBackError) -> T:
+    return Retrying(
+        retry=retry_if_exception_type(on),
+        wait=wait_random_exponential(multiplier=_FIRST_PAUSE, max=_LONGEST_PAUSE),
+        stop=stop_before_delay(patience),
+        before_sleep=_log_repetition,
+        reraise=True,
+    )(operation)
+
+
+def _log_repetition(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    logger.info("executing a statement again", extra={"cause": str(error), "attempt": state.attempt_number})
 
 
 def _is_duplicate(error: IntegrityError) -> bool:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,6 +162,15 @@ class Server:
         with self._session(database) as cursor:
             cursor.execute(f"LOCK TABLES `{table}` WRITE")
             yield
+
+    @contextmanager
+    def transaction(self, database: str, *statements: str) -> Iterator[Callable[[], None]]:
+        """Run statements in a transaction that stays open, and lend what rolls it back."""
+        with self._session(database) as cursor:
+            cursor.execute("START TRANSACTION")
+            for statement in statements:
+                cursor.execute(statement)
+            yield cursor.connection.rollback
 
     @contextmanager
     def _session(self, database: str | None) -> Iterator[pymysql.cursors.DictCursor]:

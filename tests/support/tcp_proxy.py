@@ -23,9 +23,10 @@ class TcpProxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tcp proxy", daemon=True)
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._open: set[asyncio.StreamWriter] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._lost: tuple[bytes, bool] | None = None
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -64,6 +65,10 @@ class TcpProxy:
         """Let through what was held back."""
         self._loop.call_soon_threadsafe(self._flowing.set)
 
+    def lose(self, request: bytes, *, delivered: bool) -> None:
+        """Close the next connection on which `request` is sent: once it is answered, or before it arrives."""
+        self._lost = (request, delivered)
+
     def _run(self, step: Coroutine[None, None, None]) -> None:
         asyncio.run_coroutine_threadsafe(step, self._loop).result(10)
 
@@ -76,26 +81,40 @@ class TcpProxy:
             self._server = None
 
     async def _abort(self) -> None:
-        for writer in self._writers:
+        for writer in self._open:
             writer.transport.abort()
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        self._writers.add(writer)
-        try:
+        ends = [writer]
+        self._open.add(writer)
+        doomed = asyncio.Event()
+        with suppress(OSError):
             await self._flowing.wait()
-            with suppress(OSError):
-                back, forth = await asyncio.open_connection("127.0.0.1", self._upstream)
-                self._writers.add(forth)
-                await asyncio.gather(self._copy(reader, forth), self._copy(back, writer))
-                self._writers.discard(forth)
-        finally:
-            self._writers.discard(writer)
-            writer.close()
+            answers, server = await asyncio.open_connection("127.0.0.1", self._upstream)
+            ends.append(server)
+            self._open.add(server)
+            await asyncio.gather(self._send(reader, server, doomed), self._answer(answers, writer, doomed))
+        for end in ends:
+            self._open.discard(end)
+            end.close()
 
-    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _send(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, doomed: asyncio.Event) -> None:
         with suppress(OSError):
             while data := await source.read(_CHUNK):
+                await self._flowing.wait()
+                if self._lost and self._lost[0] in data:
+                    (_, delivered), self._lost = self._lost, None
+                    doomed.set()
+                    if not delivered:
+                        break
+                target.write(data)
+                await target.drain()
+        target.close()
+
+    async def _answer(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, doomed: asyncio.Event) -> None:
+        with suppress(OSError):
+            while (data := await source.read(_CHUNK)) and not doomed.is_set():
                 await self._flowing.wait()
                 target.write(data)
                 await target.drain()
