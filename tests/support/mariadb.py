@@ -100,6 +100,7 @@ class Server:
                     *self._user,
                     f"--datadir={self._data}",
                     f"--socket={self._socket}",
+                    f"--tmpdir={self.folder}",  # a server that starts deletes the temporary tables of others in it
                     f"--pid-file={self.folder / 'pid'}",
                     f"--port={self.port}",
                     "--bind-address=127.0.0.1",

@@ -1,0 +1,161 @@
+"""Migrations beside others who use the tables, the lock, or migrate as well."""
+
+import fcntl
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pymysql
+import pytest
+import sqlalchemy
+
+from tests.support.mariadb import PASSWORD, USER
+from tests.support.mariadb import Database as Scratch
+from tests.support.process import Process
+from tests.support.wait import stays, wait_until
+from tests.user_svc.client import ready_client
+from user_svc import adoption, dsn, schema
+from user_svc.adoption import Lack
+from user_svc.database import Database
+
+TO_ADOPT = (
+    "CREATE TABLE users (id int AUTO_INCREMENT PRIMARY KEY, username varchar(64) COLLATE utf8mb4_bin, password text) "
+    "CHARSET utf8mb4"
+)
+LOCK = "CONCAT('user_svc migrate ', LEFT(SHA2(DATABASE(), 256), 32))"
+LONGEST_WAIT = 3
+"""Seconds that a reader may have to wait for its table."""
+
+
+def session(database: Scratch, **options: Any) -> "closing[pymysql.Connection[Any]]":
+    """Open a session of some other program."""
+    account: dict[str, Any] = {"user": USER, "password": PASSWORD, "database": database.name, "autocommit": True}
+    return closing(pymysql.connect(host="127.0.0.1", port=database.server.port, **account, **options))
+
+
+def readyz(process: Process) -> str:
+    return httpx.get(f"http://127.0.0.1:{process.admin_port}/readyz", trust_env=False).text
+
+
+def waits(process: Process) -> list[str]:
+    """The log lines that say what a migration waits for."""
+    return [line["cause"] for line in process.records if "waiting" in f"{line['message']} {line.get('cause')}"]
+
+
+def test_readers_do_not_wait_behind_a_migration(database: Scratch, tmp_path: Path) -> None:
+    database.execute(TO_ADOPT)
+    over = threading.Event()
+    with (
+        session(database) as holder,
+        session(database, init_command=f"SET lock_wait_timeout = {LONGEST_WAIT}") as reader,
+        ThreadPoolExecutor(1) as thread,
+        holder.cursor() as held,
+    ):
+        held.execute("START TRANSACTION")
+        held.execute("SELECT * FROM users")
+
+        def read() -> int:
+            reads = 0
+            with reader.cursor() as cursor:
+                while not over.is_set():
+                    cursor.execute("SELECT COUNT(*) FROM users")
+                    reads += 1
+            return reads
+
+        reads = thread.submit(read)
+        with Process("user_svc", "migrate", env={"DB_DSN": database.go_dsn}, cwd=tmp_path) as process:
+            try:
+                wait_until(lambda: waits(process) or not process.running or reads.done(), 20)
+                assert waits(process) == ["another session uses the table that a migration is to change"]
+                assert process.running
+                held.execute("COMMIT")
+                assert process.wait() == 0
+            finally:
+                over.set()
+        assert reads.result() > 0
+    assert "utf8mb4_general_ci" in str(database.execute("SHOW FULL COLUMNS FROM users WHERE Field = 'username'"))
+
+
+def test_a_service_that_waits_for_a_table_says_so(database: Scratch, tmp_path: Path) -> None:
+    database.execute(TO_ADOPT)
+    with session(database) as holder, holder.cursor() as held:
+        held.execute("START TRANSACTION")
+        held.execute("SELECT * FROM users")
+        with Process("user_svc", env={"DB_DSN": database.go_dsn}, cwd=tmp_path) as process:
+            wait_until(lambda: "another session uses the table" in readyz(process))
+            (line,) = [line for line in process.records if line["message"].startswith("DB_DSN")]
+            assert "another session uses the table" in line["cause"]
+            held.execute("COMMIT")
+            with ready_client(process) as client:
+                assert client.register("alice").code == 200
+
+
+def test_a_current_schema_takes_no_lock(database: Scratch, tmp_path: Path) -> None:
+    opened = Database(dsn.parse(database.go_dsn))
+    schema.upgrade(opened)
+    opened.close()
+    with session(database) as other, other.cursor() as cursor:
+        cursor.execute(f"SELECT GET_LOCK({LOCK}, 0)")
+        assert cursor.fetchall() == ((1,),)
+        with Process("user_svc", env={"DB_DSN": database.go_dsn}, cwd=tmp_path) as process, ready_client(process):
+            assert not waits(process)
+        with Process("user_svc", "migrate", env={"DB_DSN": database.go_dsn}, cwd=tmp_path) as process:
+            assert process.wait() == 0
+
+
+def test_a_service_that_waits_for_the_lock_says_so(database: Scratch, tmp_path: Path) -> None:
+    with session(database) as other, other.cursor() as cursor:
+        cursor.execute(f"SELECT GET_LOCK({LOCK}, 0)")
+        with Process("user_svc", env={"DB_DSN": database.go_dsn}, cwd=tmp_path) as process:
+            wait_until(lambda: "another process is migrating the schema" in readyz(process))
+            stays(lambda: len(waits(process)) == 1, 2.5)
+            cursor.execute(f"SELECT RELEASE_LOCK({LOCK})")
+            with ready_client(process):
+                assert len(waits(process)) == 1
+
+
+def test_a_locked_sqlite_file_is_told_and_waited_for(tmp_path: Path) -> None:
+    (tmp_path / ".data").mkdir()
+    with (tmp_path / ".data" / "users.db.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with Process("user_svc", env={}, cwd=tmp_path) as process:
+            wait_until(lambda: "another process is migrating the schema" in readyz(process))
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            with ready_client(process):
+                assert len(waits(process)) == 1
+
+
+@pytest.mark.parametrize("before", [[], [TO_ADOPT]], ids=["made", "adopted"])
+def test_migrations_at_once_need_no_lock(database: Scratch, tmp_path: Path, before: list[str]) -> None:
+    for _ in range(3):
+        database.execute("DROP TABLE IF EXISTS users, user_svc_schema", *before)
+        with Process("tests.user_svc.no_lock", database.go_dsn, "10", cwd=tmp_path) as processes:
+            assert processes.wait(60) == 0, processes.output
+        assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0001"}]
+        assert len(database.execute("SHOW INDEX FROM users")) == 2
+        assert len(database.execute("DESCRIBE users")) == 6
+
+
+def test_a_step_that_another_process_took_is_done(database: Scratch, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Database(dsn.parse(database.go_dsn))
+    schema.upgrade(opened)
+    made = database.execute("SHOW CREATE TABLE users")
+    database.execute("DELETE FROM user_svc_schema")
+    monkeypatch.setattr(adoption, "examine", lambda _: Lack(None, has_index=False, columns=("created_at",)))
+    schema.upgrade(opened)
+    assert database.execute("SHOW CREATE TABLE users") == made
+    opened.close()
+
+
+def test_a_step_that_fails_is_not_taken_for_done(database: Scratch, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Database(dsn.parse(database.go_dsn))
+    schema.upgrade(opened)
+    database.execute("DELETE FROM user_svc_schema")
+    monkeypatch.setattr(adoption, "examine", lambda _: Lack("no", has_index=True, columns=()))
+    with pytest.raises(sqlalchemy.exc.DBAPIError):
+        schema.upgrade(opened)
+    assert database.execute("SELECT * FROM user_svc_schema") == []
+    opened.close()
