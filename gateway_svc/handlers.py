@@ -38,7 +38,7 @@ class Handlers:
         response = await self._users.login(body["username"], body["password"])
         match response.code:
             case 200:
-                token = self._tokens.issue(response.user_id, response.username)
+                token = self._tokens.issue(response.user_id, response.username or body["username"])
                 return {"code": 200, "msg": "登录成功", "token": token, "user_id": response.user_id}
             case 401:
                 raise problems.unauthorized("密码错误", extra={"token": "", "user_id": 0})

@@ -121,12 +121,17 @@ class UsersClient:
         """Check a password. Tried again on other instances when one is unavailable.
 
         Raises:
-            UsersUnavailableError, UsersBusyError, UsersFailedError: when the user service does not answer.
+            UsersUnavailableError, UsersBusyError, UsersFailedError: when the user service does not answer, the last
+                one also when it answers for another name.
         """
         request = user_pb2.LoginRequest(username=username, password=password)
         with _span("Login") as span:
             call = self._usable().Login(request, timeout=LOGIN_DEADLINE, metadata=tracing.inject())
-            return await _answer(call, span)
+            answer = await _answer(call, span)
+        if answer.code == 200 and not _is_about(answer, username):
+            logger.error("a login was answered for another user; is every registered instance one of ours?")
+            raise UsersFailedError
+        return answer
 
     async def close(self, grace: float = 0.0) -> None:
         """Let calls in flight finish for `grace` seconds and close the channels."""
@@ -186,6 +191,11 @@ def _options(target: str) -> list[tuple[str, str | int]]:
         # a new channel goes on with the connections that the old one has.
         return [*_OPTIONS, ("grpc.default_authority", SERVICE)]
     return _OPTIONS
+
+
+def _is_about(answer: user_pb2.LoginResponse, username: str) -> bool:
+    # The name is newer than the rest of the answer, and others that speak the contract may leave it out.
+    return answer.user_id > 0 and answer.username.lower() in ("", username.lower())
 
 
 def _span(method: str) -> AbstractContextManager[Span]:

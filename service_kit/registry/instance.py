@@ -76,12 +76,14 @@ def key(prefix: str, service: str, address: str) -> str:
     return service_prefix(prefix, service) + address
 
 
-def decode_at(at: str, value: bytes) -> Instance:
+def decode_at(at: str, value: bytes, lease: int) -> Instance:
     """Read the record that stands under the key `at`, whose last part must be its address.
 
     Raises:
-        ValueError: with a sentence, when the record cannot be used.
+        ValueError: with a sentence, when the record cannot be used, or `lease` is 0: instances register under a lease.
     """
+    if not lease:
+        raise ValueError("the key has no lease")
     instance = Instance.decode(value)
     if _bracketed(at.rpartition("/")[2]) != instance.address:
         raise ValueError("the record's address is not the one in its key")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service_kit.registry.etcd import Client, EtcdConfig
+from service_kit.registry.etcd import Client, Entry, EtcdConfig
 from service_kit.registry.instance import DEFAULT_PREFIX, Instance, decode_at, service_prefix
 from service_kit.registry.supervisor import Supervisor
 
@@ -87,7 +87,7 @@ class Resolver(Supervisor):
                     if event.deleted:
                         self._records.pop(event.entry.key, None)
                     else:
-                        self._records[event.entry.key] = self._decoded(event.entry.key, event.entry.value)
+                        self._records[event.entry.key] = self._decoded(event.entry)
                 self._publish(answer.received_at)
 
     def _leave(self, client: Client) -> None:
@@ -103,16 +103,16 @@ class Resolver(Supervisor):
         asked_at = time.monotonic()
         entries, revision = client.list(self._prefix)
         self._has_read(revision)
-        self._records = {entry.key: self._decoded(entry.key, entry.value) for entry in entries}
+        self._records = {entry.key: self._decoded(entry) for entry in entries}
         self._forget(asked_at)
         self._publish(asked_at)
 
-    def _decoded(self, key: str, value: bytes) -> Instance | None:
+    def _decoded(self, entry: Entry) -> Instance | None:
         try:
-            return decode_at(key, value)
+            return decode_at(entry.key, entry.value, entry.lease)
         except ValueError as problem:
-            if self._records.get(key, True):
-                logger.warning("resolver: skipping what stands under %r: %s", key, problem)
+            if self._records.get(entry.key, True):
+                logger.warning("resolver: skipping what stands under %r: %s", entry.key, problem)
             return None
 
     def _linger_ends(self) -> float:

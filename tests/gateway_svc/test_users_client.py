@@ -16,6 +16,7 @@ import pytest
 
 from gateway_svc import users_client
 from gateway_svc.users_client import LOGIN_DEADLINE, REGISTER_DEADLINE, UsersClient, UsersUnavailableError, target_of
+from protos.user.v1 import user_pb2
 from service_kit.registry import EtcdConfig, Instance, Registrar
 from tests.gateway_svc.conftest import CREDENTIALS, StartGateway, admin, wait_until_ready
 from tests.support.etcd import Etcd
@@ -154,16 +155,48 @@ def test_nobody_there(start_gateway: StartGateway) -> None:
         port = taken.getsockname()[1]
     gateway = start_gateway(wait=False, USER_SERVICE_TARGET=f"ipv4:127.0.0.1:{port}")
     for path in ("/api/register", "/api/login"):
-        began = time.monotonic()
-        answer = httpx.post(url(gateway, path), json=CREDENTIALS, timeout=10)
+        answer = httpx.post(url(gateway, path), json=CREDENTIALS, timeout=REGISTER_DEADLINE)
         assert (answer.status_code, answer.json()["msg"]) == (503, "服务暂时不可用，请稍后重试")
-        assert time.monotonic() - began < REGISTER_DEADLINE
     assert admin(gateway, "/readyz").status_code == 503
     assert admin(gateway, "/livez").status_code == 200
     with UsersStub(port) as late:
         wait_until_ready(gateway)
         reached(gateway, late)
     assert admin(gateway, "/readyz").status_code == 200
+
+
+class Impostor(UsersStub):
+    """Takes any password, for the user `answer` says."""
+
+    answer = user_pb2.LoginResponse()
+
+    def Login(self, request: user_pb2.LoginRequest, context: grpc.ServicerContext) -> user_pb2.LoginResponse:
+        return self.answer
+
+
+@pytest.fixture
+def impostor() -> Iterator[Impostor]:
+    with Impostor() as stub:
+        yield stub
+
+
+def test_a_login_answered_for_another_user_gets_no_token(start_gateway: StartGateway, impostor: Impostor) -> None:
+    gateway = start_gateway(USER_SERVICE_TARGET=impostor.target)
+    name = CREDENTIALS["username"]
+    refused = [(7, "stranger"), (7, f"{name}x"), (7, f" {name}"), (0, name), (-1, name)]
+    for number, (user_id, username) in enumerate(refused):
+        impostor.answer = user_pb2.LoginResponse(code=200, user_id=user_id, username=username)
+        answer = httpx.post(url(gateway, "/api/login"), json=CREDENTIALS, headers={"X-Trace-ID": f"t-{number}"})
+        assert (answer.status_code, answer.json()) == (500, {"code": 500, "msg": "服务器内部错误"})
+        said = [record for record in _records(gateway, f"t-{number}") if record["level"] == "ERROR"]
+        assert "answered for another user" in said[0]["message"]
+    assert "stranger" not in gateway.output
+
+    for username in (name, name.upper(), ""):
+        impostor.answer = user_pb2.LoginResponse(code=200, user_id=7, username=username)
+        token = httpx.post(url(gateway, "/api/login"), json=CREDENTIALS).json()["token"]
+        profile = httpx.get(url(gateway, "/api/profile"), headers={"Authorization": f"Bearer {token}"})
+        assert profile.json()["data"] == {"user_id": 7, "username": username or name}
 
 
 def test_a_client_that_hangs_up_cancels_its_call(gateway: Process, users: UsersStub) -> None:

@@ -132,9 +132,10 @@ def test_a_watch_from_a_wiped_etcd_is_not_silent(own_etcd: Etcd) -> None:
         harness.back()
         newcomer = Instance("10.0.0.9:8888")
         at = key(harness.prefix, "user", newcomer.address)
-        own_etcd.put(at, newcomer.encode())
+        lease = own_etcd.grant(600)
+        own_etcd.put(at, newcomer.encode(), lease)
         wait_until(lambda: newcomer in harness.snapshot.instances, RECOVERY)
-        own_etcd.delete(at)
+        own_etcd.revoke(lease)
 
 
 def test_a_compaction_while_the_watch_is_away(own_etcd: Etcd) -> None:
@@ -146,12 +147,13 @@ def test_a_compaction_while_the_watch_is_away(own_etcd: Etcd) -> None:
         harness.away()
         newcomer = Instance("10.0.0.9:8888")
         at = key(harness.prefix, "user", newcomer.address)
-        own_etcd.put(at, newcomer.encode())
+        lease = own_etcd.grant(600)
+        own_etcd.put(at, newcomer.encode(), lease)
         own_etcd.compact()
         proxy.restore()
-        harness.back()
         wait_until(lambda: newcomer in harness.snapshot.instances, RECOVERY)
-        own_etcd.delete(at)
+        own_etcd.revoke(lease)
+        harness.back()
 
 
 def test_a_compaction_before_the_watch_stands(own_etcd: Etcd) -> None:

@@ -20,7 +20,7 @@ def test_the_record_is_what_kitex_writes() -> None:
 def test_the_key_is_kitexs(address: str) -> None:
     at = key(DEFAULT_PREFIX, "user", address)
     assert at == f"kitex/registry-etcd/user/{address}"
-    assert decode_at(at, Instance(address).encode()).address == address
+    assert decode_at(at, Instance(address).encode(), lease=1).address == address
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_the_key_is_kitexs(address: str) -> None:
 )
 def test_records_that_kitex_reads_are_read(value: str, expected: Instance) -> None:
     address = json.loads(value)["address"]
-    assert decode_at(key(DEFAULT_PREFIX, "user", address), value.encode()) == expected
+    assert decode_at(key(DEFAULT_PREFIX, "user", address), value.encode(), lease=1) == expected
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_records_that_kitex_reads_are_read(value: str, expected: Instance) -> No
 )
 def test_what_is_not_a_usable_record_is_a_value_error(value: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w"):
-        decode_at(key(DEFAULT_PREFIX, "user", "10.0.0.1:1"), value)
+        decode_at(key(DEFAULT_PREFIX, "user", "10.0.0.1:1"), value, lease=1)
 
 
 @pytest.mark.parametrize(

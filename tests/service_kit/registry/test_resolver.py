@@ -19,7 +19,7 @@ A, B, C = (Instance(f"10.0.0.{number}:8888") for number in (1, 2, 3))
 
 def put(etcd: Etcd, prefix: str, *instances: Instance) -> None:
     for instance in instances:
-        etcd.put(key(prefix, "user", instance.address), instance.encode())
+        etcd.put(key(prefix, "user", instance.address), instance.encode(), etcd.grant(600))
 
 
 def delete(etcd: Etcd, prefix: str, *instances: Instance) -> None:
@@ -92,7 +92,7 @@ def test_no_instances_is_a_snapshot_too(etcd: Etcd, prefix: str) -> None:
 
 def test_other_services_and_prefixes_do_not_count(etcd: Etcd, prefix: str) -> None:
     for service in ("user2", "use", "user-x", "users/user"):
-        etcd.put(key(prefix, service, A.address), A.encode())
+        etcd.put(key(prefix, service, A.address), A.encode(), etcd.grant(600))
     with following(etcd.endpoint, prefix) as seen:
         assert seen.shown == ()
         assert seen.told[0].skipped == 0
@@ -143,13 +143,14 @@ def test_records_that_cannot_be_used_are_skipped_and_counted(
     etcd: Etcd, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(etcd, prefix, A)
-    etcd.put(f"{prefix}/user/junk", b"\xff{")
-    etcd.put(f"{prefix}/user/{B.address}", C.encode())
-    etcd.put(f"{prefix}/user/", b"")
+    lease = etcd.grant(600)
+    etcd.put(f"{prefix}/user/junk", b"\xff{", lease)
+    etcd.put(f"{prefix}/user/{B.address}", C.encode(), lease)
+    etcd.put(f"{prefix}/user/", b"", lease)
     with following(etcd.endpoint, prefix, relist=0.2) as seen:
         assert seen.shown == (A,)
         assert seen.told[-1].skipped == 3
-        etcd.put(f"{prefix}/user/more", b"[" * 100_000)
+        etcd.put(f"{prefix}/user/more", b"[" * 100_000, lease)
         wait_until(lambda: seen.told[-1].skipped == 4)
         put(etcd, prefix, B)
         wait_until(lambda: seen.shown == (A, B))
@@ -162,10 +163,26 @@ def test_records_that_cannot_be_used_are_skipped_and_counted(
         wait_until(lambda: seen.told[-1].skipped == 0)
 
 
+def test_a_key_without_a_lease_is_no_instance(etcd: Etcd, prefix: str, caplog: pytest.LogCaptureFixture) -> None:
+    put(etcd, prefix, A)
+    etcd.put(key(prefix, "user", B.address), B.encode())
+    with following(etcd.endpoint, prefix) as seen:
+        assert (seen.shown, seen.told[-1].skipped) == ((A,), 1)
+        etcd.put(key(prefix, "user", C.address), C.encode())
+        wait_until(lambda: seen.told[-1].skipped == 2)
+        assert seen.shown == (A,)
+        assert caplog.text.count("the key has no lease") == 2
+        put(etcd, prefix, B)
+        wait_until(lambda: seen.shown == (A, B))
+        etcd.put(key(prefix, "user", A.address), A.encode())  # it lost its lease
+        wait_until(lambda: seen.told[-1].skipped == 2)
+        assert seen.snapshot.instances == (A, B), "one that lost its lease lingers as one that vanished does"
+
+
 def test_a_record_that_turns_bad_lingers(etcd: Etcd, prefix: str) -> None:
     put(etcd, prefix, A, B)
     with following(etcd.endpoint, prefix, linger=60) as seen:
-        etcd.put(key(prefix, "user", A.address), b"junk")
+        etcd.put(key(prefix, "user", A.address), b"junk", etcd.grant(600))
         wait_until(lambda: seen.told[-1].skipped == 1)
         assert seen.shown == (A, B)
 
