@@ -82,7 +82,7 @@ class Accounts:
         if self._call(self._stub.RoleAdd, etcdrpc.AuthRoleAddRequest(name="root"), "role name already exists"):
             yield "role root was made"
         yield from self._make_login("root", self._root_password)
-        self._grant("root", "root")
+        yield from self._grant("root", "root")
 
     def _make_role(self, account: _Account) -> Iterator[str]:
         if self._call(self._stub.RoleAdd, etcdrpc.AuthRoleAddRequest(name=account.name), "role name already exists"):
@@ -103,10 +103,14 @@ class Accounts:
             yield f"role {account.name} may {'write' if account.writes else 'read'} under the prefix"
 
     def _make_user(self, account: _Account) -> Iterator[str]:
-        if self.auth_is_on and self._token(account.name, account.password):
-            return
-        yield from self._make_login(account.name, account.password)
-        self._grant(account.name, account.name)
+        if not (self.auth_is_on and self._token(account.name, account.password)):
+            yield from self._make_login(account.name, account.password)
+        for role in self._roles(account.name):
+            if role != account.name:
+                revoke = etcdrpc.AuthUserRevokeRoleRequest(name=account.name, role=role)
+                self._call(self._stub.UserRevokeRole, revoke, "role is not granted")
+                yield f"user {account.name} lost the role {role}, which is not its own"
+        yield from self._grant(account.name, account.name)
 
     def _make_login(self, name: str, password: str) -> Iterator[str]:
         add = etcdrpc.AuthUserAddRequest(name=name, password=password)
@@ -117,10 +121,13 @@ class Accounts:
             self._call(self._stub.UserChangePassword, change)
             yield f"user {name} was given its password"
 
-    def _grant(self, user: str, role: str) -> None:
-        held = self._call(self._stub.UserGet, etcdrpc.AuthUserGetRequest(name=user)).roles
-        if role not in held:
+    def _grant(self, user: str, role: str) -> Iterator[str]:
+        if role not in self._roles(user):
             self._call(self._stub.UserGrantRole, etcdrpc.AuthUserGrantRoleRequest(user=user, role=role))
+            yield f"user {user} was given the role {role}"
+
+    def _roles(self, user: str) -> list[str]:
+        return list(self._call(self._stub.UserGet, etcdrpc.AuthUserGetRequest(name=user)).roles)
 
     def _token(self, name: str, password: str) -> str | None:
         """The token that etcd gives for a password; None when it gives none. Learns whether authentication is on."""

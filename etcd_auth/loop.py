@@ -36,7 +36,8 @@ def _watch_over(accounts: Accounts, settings: AuthSettings, stop: StopSignal) ->
         else:
             state, on = "authentication is on", True
             for change in changes:
-                logger.info(change)
+                # What was in order and is not any more has been changed by someone else.
+                logger.log(logging.WARNING if state == said else logging.INFO, change)
         # What the readiness probe looks at: an etcd that takes anybody's writes is not ready.
         if on:
             settings.auth_on_file.touch()

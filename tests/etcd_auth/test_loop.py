@@ -123,15 +123,43 @@ def test_it_goes_on_after_a_wipe(etcd: Etcd, loop: Loop) -> None:
     assert holds(etcd)
 
 
-def test_it_puts_right_what_was_meddled_with(etcd: Etcd, loop: Loop) -> None:
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("user", "revoke-role", "registrar", "registrar"), "user registrar was given the role registrar"),
+        (("user", "delete", "resolver"), "user resolver was made"),
+        (("user", "passwd", "--interactive=false", "resolver"), "user resolver was given its password"),
+        (("user", "grant-role", "resolver", "root"), "user resolver lost the role root, which is not its own"),
+        (("role", "delete", "registrar"), "role registrar was made"),
+        (
+            ("role", "revoke-permission", "--prefix", "registrar", f"{PREFIX}/"),
+            "role registrar may write under the prefix",
+        ),
+        (
+            ("role", "grant-permission", "--prefix", "resolver", "readwrite", f"{PREFIX}/"),
+            "role resolver lost a permission that is not its own",
+        ),
+        (
+            ("role", "grant-permission", "--prefix", "resolver", "readwrite", "elsewhere/"),
+            "role resolver lost a permission that is not its own",
+        ),
+        (("auth", "disable"), "authentication was turned on"),
+    ],
+    ids=lambda value: "-".join(value[:2]) if isinstance(value, tuple) else "",
+)
+def test_what_was_changed_by_hand_is_put_right_and_logged(
+    etcd: Etcd, loop: Loop, change: tuple[str, ...], said: str
+) -> None:
     wait_until(loop.on.exists, 15)
-    as_user(etcd, "root", "user", "delete", "resolver")
-    as_user(etcd, "root", "role", "revoke-permission", "--prefix", "registrar", f"{PREFIX}/")
-    as_user(etcd, "root", "role", "grant-permission", "--prefix", "resolver", "readwrite", "elsewhere/")
+    wait_until(lambda: "authentication is on" in loop.log, 15)
+    before = len(loop.log)
+    etcd.ctl(f"--user=root:{ROOT}", *change, stdin="another-password\n")
+    line = wait_until(lambda: [line for line in loop.log[before:].splitlines() if said in line], 15)[0]
+    assert "WARNING" in line
     wait_until(lambda: holds(etcd), 15)
-    wait_until(lambda: "elsewhere" not in as_user(etcd, "root", "role", "get", "resolver"), 15)
-    as_user(etcd, "root", "auth", "disable")
-    wait_until(lambda: refuses_strangers(etcd), 15)
+    assert refuses_strangers(etcd)
+    assert "elsewhere" not in as_user(etcd, "root", "role", "get", "resolver")
+    assert "root" not in as_user(etcd, "root", "user", "get", "resolver")
 
 
 def test_accounts_that_exist_are_taken_over(etcd: Etcd, tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ class Etcd:
             self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def ctl(self, *arguments: str) -> str:
+    def ctl(self, *arguments: str, stdin: str = "") -> str:
         """Run etcdctl against it and return what that prints.
 
         Raises:
@@ -172,6 +172,7 @@ class Etcd:
         """
         done = subprocess.run(
             [str(PROGRAMS / "etcdctl"), f"--endpoints={self.endpoint}", *arguments],
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=30,
