@@ -34,6 +34,7 @@ case $kind in
     if [ -n "$faults" ]; then
       selection=$(k8s-tests/cluster/docker.sh)
       eval "$selection"
+      k8s-tests/cluster/cert-manager.sh
     fi
     ;;
   kind)

@@ -49,6 +49,10 @@ build() {
     kubernetes) for command in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl; do ln -s kubernetes "$to.new/$command"; done ;;
     etcd) mv "$to.new/server" "$to.new/etcd" ;;
     helm4) mv "$to.new/helm" "$to.new/helm4" ;; # beside the other on the PATH
+    cert-manager)
+      mv "$to.new/cluster" "$to.new/cert-manager"
+      cp --recursive --no-preserve=mode "$(go list -m -f '{{.Dir}}' github.com/cert-manager/cert-manager)/deploy/crds" "$to.new/"
+      ;;
   esac
   rm -rf "$to"
   mv "$to.new" "$to"
