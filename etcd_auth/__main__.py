@@ -5,11 +5,16 @@ import sys
 from etcd_auth.config import AuthSettings
 from etcd_auth.loop import run
 from service_kit import process
+from service_kit.files import UnusableFileError
+from service_kit.settings import exit_with
 
 
 def main() -> int:
     """Run until SIGTERM or SIGINT, and return the exit code."""
-    run(process.start("etcd_auth", AuthSettings), process.StopSignal())
+    try:
+        run(process.start("etcd_auth", AuthSettings), process.StopSignal())
+    except UnusableFileError as error:
+        exit_with([str(error)])
     return 0
 
 

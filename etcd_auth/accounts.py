@@ -4,13 +4,14 @@ Everything can be done again at any time, and by the sidecars of several members
 https://etcd.io/docs/v3.6/op-guide/authentication/rbac/
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
 from etcd_auth.config import AuthSettings
+from service_kit.files import Reader
 from service_kit.registry.etcd import etcdrpc
 
 TIMEOUT = 5.0
@@ -32,19 +33,28 @@ class Refused(Exception):  # noqa: N818  # as above
 @dataclass(frozen=True)
 class _Account:
     name: str
-    password: str
+    password: Callable[[], str]
+    """Returns the newest."""
     writes: bool
 
 
 class Accounts:
     """What an etcd should have: root, a registrar who writes and a resolver who reads, both under the prefix alone."""
 
-    def __init__(self, channel: grpc.Channel, settings: AuthSettings) -> None:
-        self._stub = etcdrpc.AuthStub(channel)
+    def __init__(self, connect: Callable[[], grpc.Channel], settings: AuthSettings, reader: Reader) -> None:
+        """`connect` is called for each look at etcd, so that renewed certificates are used.
+
+        Raises:
+            UnusableFileError: when the file of a password cannot be used.
+        """
+        self._connect = connect
+        self._stub: Any = None
         self._root_password = settings.root_password.get_secret_value()
+        registrar = settings.secret("registrar_password", reader) or str
+        resolver = settings.secret("resolver_password", reader) or str
         self._accounts = (
-            _Account(settings.registrar_username, settings.registrar_password.get_secret_value(), writes=True),
-            _Account(settings.resolver_username, settings.resolver_password.get_secret_value(), writes=False),
+            _Account(settings.registrar_username, registrar, writes=True),
+            _Account(settings.resolver_username, resolver, writes=False),
         )
         key = f"{settings.registry_prefix}/".encode()
         self._range = (key, key[:-1] + bytes([key[-1] + 1]))
@@ -59,11 +69,13 @@ class Accounts:
             Unavailable: when etcd is away, or not in a state to be changed.
             Refused: when the root password is not the one that etcd has.
         """
-        done = list(self._reconcile())
-        if not self.auth_is_on:
-            self._call(self._stub.AuthEnable, etcdrpc.AuthEnableRequest())
-            self.auth_is_on = True
-            done.append("authentication was turned on")
+        with self._connect() as channel:
+            self._stub = etcdrpc.AuthStub(channel)
+            done = list(self._reconcile())
+            if not self.auth_is_on:
+                self._call(self._stub.AuthEnable, etcdrpc.AuthEnableRequest())
+                self.auth_is_on = True
+                done.append("authentication was turned on")
         return done
 
     def _reconcile(self) -> Iterator[str]:
@@ -103,8 +115,9 @@ class Accounts:
             yield f"role {account.name} may {'write' if account.writes else 'read'} under the prefix"
 
     def _make_user(self, account: _Account) -> Iterator[str]:
-        if not (self.auth_is_on and self._token(account.name, account.password)):
-            yield from self._make_login(account.name, account.password)
+        password = account.password()
+        if not (self.auth_is_on and self._token(account.name, password)):
+            yield from self._make_login(account.name, password)
         for role in self._roles(account.name):
             if role != account.name:
                 revoke = etcdrpc.AuthUserRevokeRoleRequest(name=account.name, role=role)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from service_kit.settings import LogSettings, RegistrySettings, hosts_and_ports
+from service_kit.settings import EtcdTlsSettings, LogSettings, RegistrySettings, hosts_and_ports
 
 
-class AuthSettings(LogSettings, RegistrySettings):
+class AuthSettings(LogSettings, RegistrySettings, EtcdTlsSettings):
     """Which users etcd shall have, and under which prefix they may work."""
 
     etcd_address: str
@@ -16,8 +16,10 @@ class AuthSettings(LogSettings, RegistrySettings):
     root_password: SecretStr = Field(min_length=1)
     registrar_username: str = Field(default="registrar", pattern=r"^[A-Za-z0-9._-]+$")
     registrar_password: SecretStr = Field(min_length=1)
+    registrar_password_file: Path | None = None
     resolver_username: str = Field(default="resolver", pattern=r"^[A-Za-z0-9._-]+$")
     resolver_password: SecretStr = Field(min_length=1)
+    resolver_password_file: Path | None = None
 
     interval: float = Field(default=10.0, gt=0, le=600)
     """Seconds between two looks."""
@@ -37,8 +39,3 @@ class AuthSettings(LogSettings, RegistrySettings):
         if "root" in {value, info.data.get("registrar_username")} or value == info.data.get("registrar_username"):
             raise ValueError("root, the registrar and the resolver must have different names")
         return value
-
-    @property
-    def etcd_endpoints(self) -> tuple[str, ...]:
-        """The member, as `host:port`."""
-        return hosts_and_ports(self.etcd_address)

@@ -6,6 +6,7 @@ import grpc
 
 from etcd_auth.accounts import Accounts, Refused, Unavailable
 from etcd_auth.config import AuthSettings
+from service_kit.files import Reader
 from service_kit.process import StopSignal
 
 logger = logging.getLogger("etcd_auth")
@@ -15,11 +16,25 @@ RELOOK = 0.5
 
 
 def run(settings: AuthSettings, stop: StopSignal) -> None:
-    """Reconcile until `stop` comes."""
-    # etcd is in the same pod: no proxy lies between.
-    channel = grpc.insecure_channel(settings.etcd_endpoints[0], [("grpc.enable_http_proxy", 0)])
-    with channel:
-        _watch_over(Accounts(channel, settings), settings, stop)
+    """Reconcile until `stop` comes.
+
+    Raises:
+        UnusableFileError: when a mounted file cannot be used at the start.
+    """
+    reader = Reader(settings.file_poll_interval)
+    credentials = settings.etcd_credentials(reader)
+
+    def connect() -> grpc.Channel:
+        # etcd is in the same pod: no proxy lies between.
+        options = [("grpc.enable_http_proxy", 0)]
+        if credentials is None:
+            return grpc.insecure_channel(settings.etcd_endpoints[0], options)
+        return grpc.secure_channel(settings.etcd_endpoints[0], credentials(), options)
+
+    accounts = Accounts(connect, settings, reader)
+    reader.start()
+    _watch_over(accounts, settings, stop)
+    reader.stop()
     settings.auth_on_file.unlink(missing_ok=True)
 
 

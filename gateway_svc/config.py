@@ -1,12 +1,13 @@
 """The gateway's settings."""
 
+from pathlib import Path
 from typing import Annotated
 
 from jwt.algorithms import HMACAlgorithm
 from jwt.exceptions import InvalidKeyError
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
-from service_kit.settings import EtcdSettings, Port, ServerSettings
+from service_kit.settings import EtcdSettings, GrpcTlsSettings, Port, ServerSettings, goes_with
 
 MIN_SECRET_BYTES = 32
 """A key of at least the size of the hash's output (RFC 7518, section 3.2)."""
@@ -40,10 +41,15 @@ def _can_sign(secret: str) -> bool:
     return True
 
 
-class GatewaySettings(ServerSettings, EtcdSettings):
+class GatewaySettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     """The environment variables of the gateway, each the field's name in capitals; durations are in seconds."""
 
     listen_port: Port = 8080
+    http_tls_cert_file: Path | None = None
+    """With its key, HTTPS is served."""
+    http_tls_key_file: Path | None = Field(default=None, validate_default=True)
+    grpc_tls_server_name: str = Field(default="user-svc", min_length=1)
+    """The DNS name that a user service's certificate must bear."""
     jwt_secret: Annotated[SecretStr, AfterValidator(_is_usable)]
     jwt_previous_secrets: Annotated[SecretStr, AfterValidator(_are_secrets)] = SecretStr("")
     """Comma separated; they verify tokens and sign none, and may be short."""
@@ -59,6 +65,11 @@ class GatewaySettings(ServerSettings, EtcdSettings):
     that no request is sent into a connection that is being closed."""
     body_timeout: float = Field(default=10.0, gt=0, le=600)
     """How long a request's body may take to arrive."""
+
+    @field_validator("http_tls_key_file")
+    @classmethod
+    def _goes_with_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return goes_with(value, info, "http_tls_cert_file")
 
     @field_validator("user_service_target")
     @classmethod

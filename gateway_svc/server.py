@@ -16,8 +16,10 @@ from gateway_svc.config import GatewaySettings
 from gateway_svc.health import Health
 from gateway_svc.http_server.server import HttpServer
 from gateway_svc.tokens import Tokens
-from gateway_svc.users_client import UsersClient, target_of
+from gateway_svc.users_client import Tls, UsersClient, target_of
 from service_kit import ports
+from service_kit.files import Reader, Use
+from service_kit.grpc_tls import channel_credentials
 from service_kit.process import stop_events
 from service_kit.registry import Resolver, Snapshot
 from service_kit.telemetry.access_log import AccessLog
@@ -37,7 +39,12 @@ class Server:
         """
         self._settings = settings
         self._health = Health()
-        self._users = UsersClient()
+        self._reader = Reader(settings.file_poll_interval)
+        tls, own_tls = settings.tls_files("GRPC_TLS", Use.CLIENT), settings.tls_files("HTTP_TLS", Use.SERVER)
+        self._certificates = tls.follow(self._reader) if tls is not None else None
+        self._own_certificates = own_tls.follow(self._reader) if own_tls is not None else None
+        self._etcd = settings.etcd(self._reader)
+        self._users = UsersClient(self._tls())
         self._listener = ports.listen("LISTEN_PORT", settings.listen_host, settings.listen_port)
         self.port: int = self._listener.getsockname()[1]
         self.livez = self._health.livez
@@ -53,11 +60,14 @@ class Server:
         beat = asyncio.create_task(self._health.beat())
         http = self._http()
         serving = asyncio.create_task(http.serve(sockets=[self._listener]))
+        self._follow_files()
         resolver = self._find_users()
         await http.listening(serving)
         gc.collect()
         gc.freeze()  # what was loaded stays for good, and need not be looked through again and again
         listening()
+        if self._certificates is None:
+            logger.info("gRPC is in clear: GRPC_TLS_CERT_FILE is not set")
 
         await stop.wait()
         self._health.draining = True
@@ -72,6 +82,7 @@ class Server:
         await _either(serving, asyncio.sleep(1))
         if resolver is not None:
             await asyncio.to_thread(resolver.stop)
+        self._reader.stop()
         await self._users.close()
         beat.cancel()
 
@@ -93,7 +104,24 @@ class Server:
             keep_alive_timeout=settings.keep_alive_timeout,
             max_connections=settings.max_connections,
             grace=settings.grace,
+            certificates=self._own_certificates,
         )
+
+    def _tls(self) -> Tls | None:
+        certificates = self._certificates
+        if certificates is None:
+            return None
+        return Tls(lambda: channel_credentials(certificates.value), self._settings.grpc_tls_server_name)
+
+    def _follow_files(self) -> None:
+        loop = asyncio.get_running_loop()
+
+        def renew() -> None:
+            loop.call_soon_threadsafe(self._users.renew)
+
+        if self._certificates is not None:
+            self._certificates.on_change(renew)
+        self._reader.start()
 
     def _find_users(self) -> Resolver | None:
         settings = self._settings
@@ -102,14 +130,14 @@ class Server:
             return None
 
         service, loop = settings.registry_service, asyncio.get_running_loop()
-        if settings.etcd is None:  # which the settings do not accept without a target
+        if self._etcd is None:  # which the settings do not accept without a target
             return None
 
         def changed(snapshot: Snapshot) -> None:
             loop.call_soon_threadsafe(self._use, snapshot)
 
         resolver = Resolver(
-            settings.etcd,
+            self._etcd,
             service,
             prefix=settings.registry_prefix,
             on_change=changed,

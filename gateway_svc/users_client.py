@@ -5,13 +5,14 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 import grpc.aio
 
 from protos.user.v1 import user_pb2, user_pb2_grpc
 from protos.user.v1.contract import SERVICE
+from service_kit import grpc_tls
 from service_kit.telemetry import tracing
 from service_kit.telemetry.context import Span
 
@@ -64,6 +65,15 @@ _OPTIONS: list[tuple[str, str | int]] = [
 R = TypeVar("R")
 
 
+class Tls(NamedTuple):
+    """With what instances prove who they are."""
+
+    credentials: Callable[[], grpc.ChannelCredentials]
+    """Returns the newest; a channel goes on with those that it was made with."""
+    server_name: str
+    """What an instance's certificate must bear, whatever its address."""
+
+
 class UsersUnavailableError(Exception):
     """No instance can be reached, none answered in time, or its database cannot be used."""
 
@@ -84,8 +94,12 @@ class UsersFailedError(Exception):
 class UsersClient:
     """Calls the user service. All methods belong to the event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Tls | None = None) -> None:
+        """Demand that servers prove who they are when `tls` is given."""
+        self._tls = tls
+        self._credentials = tls.credentials() if tls is not None else None
         self._wanted: str | None = None
+        self._on_use: Callable[[], None] = _ignore
         self._channel: grpc.aio.Channel | None = None
         self._stub: user_pb2_grpc.UserServiceAsyncStub | None = None
         self._swap: asyncio.Task[None] | None = None
@@ -98,13 +112,15 @@ class UsersClient:
         """
         if target == self._wanted:
             return
-        self._wanted = target
-        if self._swap is not None:
-            self._swap.cancel()
-        channel = grpc.aio.insecure_channel(target, options=_options(target))
-        if self._channel is None:
-            self._take(channel)
-        self._swap = asyncio.create_task(self._swap_to(channel, on_use))
+        self._wanted, self._on_use = target, on_use
+        self._connect(target)
+
+    def renew(self) -> None:
+        """Call with the newest certificates from as soon as an instance accepts them; until then with those before."""
+        if self._tls is not None:
+            self._credentials = self._tls.credentials()
+        if self._wanted is not None:
+            self._connect(self._wanted)
 
     async def register(self, username: str, password: str) -> user_pb2.RegisterResponse:
         """Create a user. Sent once.
@@ -142,6 +158,18 @@ class UsersClient:
         if self._closing:
             await asyncio.wait(self._closing)
 
+    def _connect(self, target: str) -> None:
+        if self._swap is not None:
+            self._swap.cancel()
+        options = _options(target, self._tls.server_name if self._tls is not None else None)
+        if self._credentials is None:
+            channel = grpc.aio.insecure_channel(target, options=options)
+        else:
+            channel = grpc.aio.secure_channel(target, self._credentials, options=options)
+        if self._channel is None:
+            self._take(channel)
+        self._swap = asyncio.create_task(self._swap_to(channel, self._on_use))
+
     def _usable(self) -> "user_pb2_grpc.UserServiceAsyncStub":
         if self._stub is None:
             raise UsersUnavailableError
@@ -169,6 +197,10 @@ class UsersClient:
         on_use()
 
 
+def _ignore() -> None:
+    pass
+
+
 def target_of(addresses: Sequence[str]) -> str:
     """Return the gRPC target for instances, each `ip:port`.
 
@@ -185,7 +217,9 @@ def _mapped(address: str) -> str:
     return f"[::ffff:{ip}]:{port}"
 
 
-def _options(target: str) -> list[tuple[str, str | int]]:
+def _options(target: str, server_name: str | None) -> list[tuple[str, str | int]]:
+    if server_name is not None:
+        return [*_OPTIONS, *grpc_tls.server_name_options(server_name)]
     if target.startswith(("ipv4:", "ipv6:")):
         # One name for all instances, not the list of addresses. It also is part of what makes connections shareable:
         # a new channel goes on with the connections that the old one has.

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Protocol, TypeVar
 
 from service_kit import ports
+from service_kit.files import UnusableFileError
 from service_kit.settings import LogSettings, ServerSettings, exit_with, load_or_exit
 from service_kit.telemetry import logs, metrics, tracing
 from service_kit.telemetry.admin import AdminServer
@@ -69,6 +70,8 @@ def serve(name: str, settings: type[S], server: Callable[[S], Server]) -> int:
     except ports.PortTakenError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201  # for the person who typed the command
         return 1
+    except UnusableFileError as error:
+        exit_with([str(error)])
     admin.start()
     running.run(lambda: logger.info("listening", extra={"port": running.port, "admin_port": admin.port}))
     tracing.stop()

@@ -9,6 +9,8 @@ from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from service_kit import process
+from service_kit.files import Reader, UnusableFileError
+from service_kit.settings import exit_with
 from user_svc import schema
 from user_svc.config import UserSettings
 from user_svc.database import Database, explain
@@ -32,7 +34,10 @@ def main() -> int:
 
 
 def _migrate(settings: UserSettings) -> int:
-    database = Database(settings.database)
+    try:
+        database = Database(settings.followed_database(Reader()))
+    except UnusableFileError as error:
+        exit_with([str(error)])
     try:
         database.ping()
         _upgrade(database)

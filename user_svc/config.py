@@ -4,18 +4,20 @@ import socket
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
+from service_kit.files import Reader, Use
 from service_kit.ports import join
 from service_kit.registry import Instance
-from service_kit.settings import EtcdSettings, Port, ServerSettings
-from user_svc import dsn
+from service_kit.settings import EtcdSettings, GrpcTlsSettings, Port, ServerSettings, goes_with
+from user_svc import credentials, dsn
 
 SQLITE_FILE = "users.db"
 
 
-class UserSettings(ServerSettings, EtcdSettings):
+class UserSettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     """All that the user service reads from its environment.
 
     A field that is checked against others stands below them: pydantic validates in the order of definition.
@@ -27,8 +29,16 @@ class UserSettings(ServerSettings, EtcdSettings):
     """True in images, where a SQLite file would be lost with the pod."""
     db_dsn: SecretStr | None = Field(default=None, validate_default=True)
     db_password: SecretStr | None = None
+    db_password_file: Path | None = None
+    """Where the password came from, and a renewed one will."""
+    db_ca_file: Path | None = None
+    """Connections are encrypted, and the server's chain and host name verified, when it is set."""
+    db_cert_file: Path | None = None
+    db_key_file: Path | None = Field(default=None, validate_default=True)
 
     listen_port: Port = 8888
+    grpc_tls_client_names: str = Field(default="gateway-svc", min_length=1)
+    """The DNS names of which a client's certificate must bear one, comma separated."""
     pod_ip: str | None = None
     advertise_address: str | None = Field(default=None, validate_default=True)
     """What is registered: an IP address, alone or with a port."""
@@ -77,18 +87,45 @@ class UserSettings(ServerSettings, EtcdSettings):
             )
         return value
 
+    @model_validator(mode="after")
+    def _has_one_tls(self) -> Self:
+        files = self.tls_files("DB", Use.CLIENT)
+        if files is not None and self.db_dsn is None:
+            raise ValueError("DB_CA_FILE and DB_CERT_FILE need a DB_DSN")
+        if self.db_dsn is not None:
+            dsn.parse(self.db_dsn.get_secret_value(), files=files)
+        return self
+
+    @field_validator("db_key_file")
+    @classmethod
+    def _goes_with_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return goes_with(value, info, "db_cert_file")
+
     @property
     def database(self) -> dsn.Source:
         """Where the users are kept."""
         if self.db_dsn is None:
             return dsn.sqlite(self.data_dir / SQLITE_FILE)
         password = self.db_password.get_secret_value() if self.db_password else None
-        return dsn.parse(self.db_dsn.get_secret_value(), password)
+        return dsn.parse(self.db_dsn.get_secret_value(), password, self.tls_files("DB", Use.CLIENT))
+
+    def followed_database(self, reader: Reader) -> dsn.Source:
+        """Return `database` with the newest password and certificates for each connection.
+
+        Raises:
+            UnusableFileError: when a file cannot be used.
+        """
+        return credentials.follow(self.database, self.secret("db_password", reader), reader)
 
     @property
     def database_variable(self) -> str:
         """The variable that says where the users are kept."""
         return "DATA_DIR" if self.db_dsn is None else "DB_DSN"
+
+    @property
+    def client_names(self) -> tuple[str, ...]:
+        """The names of `grpc_tls_client_names`."""
+        return tuple(name for part in self.grpc_tls_client_names.split(",") if (name := part.strip()))
 
     @property
     def instance(self) -> str:

@@ -281,7 +281,10 @@ def _engine(source: Source, *settings: str, timeout: float | None = None, **opti
         if timeout is not None:
             connect |= {"read_timeout": timeout, "write_timeout": timeout}
             connect["connect_timeout"] = min(timeout, connect["connect_timeout"])
-        return sqlalchemy.create_engine("mysql+pymysql://", connect_args=connect, hide_parameters=True, **options)
+        engine = sqlalchemy.create_engine("mysql+pymysql://", connect_args=connect, hide_parameters=True, **options)
+        if (renewed := source.renewed) is not None:
+            event.listen(engine, "do_connect", lambda *call: call[-1].update(renewed()))
+        return engine
     url = sqlalchemy.URL.create("sqlite", database=str(source.file))
     engine = sqlalchemy.create_engine(url, hide_parameters=True, **options)
     event.listen(engine, "connect", _set_up_sqlite)

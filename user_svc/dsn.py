@@ -13,6 +13,8 @@ from pymysql.charset import charset_by_name
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from service_kit.files import Certificates, File, TlsFiles, UnusableFileError, Use
+
 TIMEOUT = 2.0
 """Seconds to connect, to read and to write at most, so that a database that hangs is known before a call's deadline."""
 
@@ -28,6 +30,28 @@ class InvalidDSNError(ValueError):
 
 
 @dataclass(frozen=True)
+class Tls:
+    """How the server is verified, and the files for that."""
+
+    files: TlsFiles
+    chain: bool
+    """Whether the server's certificate must be signed by one of the authorities, the system's if there is no file."""
+    name: bool
+    """Whether it must bear the host's name as well."""
+
+    def context(self, certificates: Certificates) -> ssl.SSLContext:
+        """Return what new connections use while `certificates` are the newest."""
+        authorities = certificates.authorities.decode("ascii", "replace")
+        context = ssl.create_default_context(cadata=authorities or None)
+        certificates.load_into(context)
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # which the authorities that servers make for themselves fail
+        context.check_hostname = self.name
+        if not self.chain:
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+@dataclass(frozen=True)
 class Source:
     """A database and how to reach it."""
 
@@ -37,6 +61,10 @@ class Source:
     """Set when the database is SQLite."""
     connect: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What PyMySQL's connect() takes."""
+    tls: Tls | None = None
+    """Set when TLS needs files; `connect` has what they held when the DSN was read."""
+    renewed: Callable[[], Mapping[str, Any]] | None = field(default=None, repr=False)
+    """Returns what a new connection takes instead of the same names in `connect`."""
 
 
 def sqlite(path: Path) -> Source:
@@ -44,20 +72,20 @@ def sqlite(path: Path) -> Source:
     return Source(str(path), path)
 
 
-def parse(text: str, password: str | None = None) -> Source:
-    """Read a DSN; `password` is the one that was given apart from it.
+def parse(text: str, password: str | None = None, files: TlsFiles | None = None) -> Source:
+    """Read a DSN; `password` and `files` are those that were given apart from it.
 
     The Go form is https://github.com/go-sql-driver/mysql#dsn-data-source-name with the parameters charset, collation,
-    parseTime, loc, timeout, readTimeout, writeTimeout and tls, and besides ssl_ca, ssl_cert and ssl_key, which are
-    paths of PEM files. A URL takes the same ones. Timeouts over 2 s are cut to that.
+    parseTime, loc, timeout, readTimeout, writeTimeout and tls, and besides SQLAlchemy's ssl_ca, ssl_cert and ssl_key,
+    which are paths of PEM files, and ssl_check_hostname. A URL takes the same ones. Timeouts over 2 s are cut to that.
 
     Raises:
         InvalidDSNError: with a sentence that says what is wrong.
     """
-    return _from_url(text, password) if _URL.match(text) else _from_go(text, password)
+    return _from_url(text, password, files) if _URL.match(text) else _from_go(text, password, files)
 
 
-def _from_url(text: str, password: str | None) -> Source:
+def _from_url(text: str, password: str | None, files: TlsFiles | None) -> Source:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
@@ -69,14 +97,16 @@ def _from_url(text: str, password: str | None) -> Source:
             raise InvalidDSNError("must name a file, as in sqlite:///users.db, and nothing else")
         if password is not None:
             raise InvalidDSNError("SQLite has no password")
+        if files is not None:
+            raise InvalidDSNError("DB_CA_FILE and DB_CERT_FILE are not for SQLite; remove them")
         return sqlite(Path(url.database))
     if backend not in {"mysql", "mariadb"} or driver not in {"", "pymysql"}:
         raise InvalidDSNError(f"names no supported database; the forms are {_FORMS}")
     where = {"host": url.host or "localhost", "port": url.port or 3306}
-    return _mysql(url.username, url.password, password, url.database, where, parameters)
+    return _mysql(url.username, url.password, password, url.database, where, parameters, files)
 
 
-def _from_go(text: str, password: str | None) -> Source:
+def _from_go(text: str, password: str | None, files: TlsFiles | None) -> Source:
     left, slash, right = text.rpartition("/")
     account, _, target = left.rpartition("@")
     protocol, parenthesis, address = target.partition("(")
@@ -89,7 +119,7 @@ def _from_go(text: str, password: str | None) -> Source:
     for pair in filter(None, query.split("&")):
         name, _, value = pair.partition("=")
         parameters[name] = unquote_plus(value)
-    return _mysql(user, own_password, password, unquote(database), where, parameters)
+    return _mysql(user, own_password, password, unquote(database), where, parameters, files)
 
 
 def _go_address(protocol: str, address: str) -> dict[str, Any]:
@@ -112,6 +142,7 @@ def _mysql(
     database: str | None,
     where: dict[str, Any],
     parameters: dict[str, str],
+    files: TlsFiles | None,
 ) -> Source:
     if not user:
         raise InvalidDSNError("names no user")
@@ -138,9 +169,9 @@ def _mysql(
                 connect |= read(parameters[name])
             except ValueError as invalid:
                 raise InvalidDSNError(f"parameter {name}: {invalid}") from None
-    connect |= _tls(**{name: parameters[name] for name in _TLS_PARAMETERS & parameters.keys()})
+    options, tls = _tls(parameters, files)
     address = where.get("unix_socket") or f"{where['host']}:{where['port']}"
-    return Source(f"{address}/{database}", None, connect)
+    return Source(f"{address}/{database}", None, connect | options, tls)
 
 
 def _charset(value: str) -> dict[str, Any]:
@@ -183,30 +214,64 @@ def _timeout(name: str) -> Callable[[str], dict[str, Any]]:
     return read
 
 
-def _tls(tls: str = "", ssl_ca: str = "", ssl_cert: str = "", ssl_key: str = "") -> dict[str, Any]:
-    """Read the parameters of TLS, which as in Go's driver must be asked for; a CA alone checks who signed, no names."""
-    mode = tls.lower() or ("verify-ca" if ssl_ca else "skip-verify" if ssl_cert else "false")
-    if mode in {"0", "false"}:
-        return {"ssl_disabled": True}
-    if mode == "preferred" and not ssl_cert:
-        return {}  # PyMySQL's default, which reads the system's authorities anew for each connection: 20 ms
-    if mode not in {"1", "true", "skip-verify", "preferred", "verify-ca"}:
-        raise InvalidDSNError("parameter tls: must be true, false, skip-verify or preferred")
+def _tls(parameters: dict[str, str], files: TlsFiles | None) -> tuple[dict[str, Any], Tls | None]:
+    """Read the parameters of TLS, which must be asked for as in Go's driver: by `tls`, an authority or a certificate.
+
+    With an authority the server's chain and name are verified, unless the parameters say otherwise.
+    """
+    used = files or _tls_files(parameters)
+    mode = _tls_mode(parameters, files) or (
+        "true" if used.authorities else "skip-verify" if used.certificate else "false"
+    )
+    check_name = parameters.get("ssl_check_hostname", "true").lower()
+    if check_name not in {*_TRUE, *_FALSE}:
+        raise InvalidDSNError("parameter ssl_check_hostname: must be true or false")
+    if mode in _FALSE:
+        return {"ssl_disabled": True}, None
+    if mode == "preferred" and used.certificate is None:
+        return {}, None  # PyMySQL's default, which reads the system's authorities anew for each connection: 20 ms
+    verified = mode in _TRUE
+    tls = Tls(used, chain=verified, name=verified and check_name in _TRUE)
     try:
-        context = ssl.create_default_context(cafile=ssl_ca or None)
-        if ssl_cert:
-            context.load_cert_chain(ssl_cert, ssl_key or None)
-    except OSError:  # ssl.SSLError is one as well
-        raise InvalidDSNError("parameters ssl_ca, ssl_cert and ssl_key must name PEM files that can be read") from None
-    if ssl_ca:
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # which the authorities that servers make for themselves fail
-    context.check_hostname = mode in {"1", "true"}
-    if mode in {"skip-verify", "preferred"}:
-        context.verify_mode = ssl.CERT_NONE
-    return {"ssl": context}
+        options = {"ssl": tls.context(used.read())}
+    except (UnusableFileError, ssl.SSLError):
+        if files is not None:
+            raise
+        # without the path, which may hold a part of a password that has characters of URLs
+        raise InvalidDSNError("parameters ssl_ca, ssl_cert and ssl_key must name PEM files that can be used") from None
+    return options, tls if used.certificate or used.authorities else None
 
 
-_TLS_PARAMETERS = frozenset({"tls", "ssl_ca", "ssl_cert", "ssl_key"})
+def _tls_mode(parameters: dict[str, str], files: TlsFiles | None) -> str:
+    """Return the parameter `tls`, which may be empty, and must not contradict `files`."""
+    mode = parameters.get("tls", "").lower()
+    if mode not in {"", *_TLS_MODES, *_FALSE}:
+        raise InvalidDSNError("parameter tls: must be true, false, skip-verify or preferred")
+    if files is None:
+        return mode
+    if any(parameters.get(name) for name in _TLS_FILES):
+        raise InvalidDSNError("DB_CA_FILE or DB_CERT_FILE is set and DB_DSN has a parameter ssl_...; keep one of them")
+    if files.authorities is None and not mode:
+        raise InvalidDSNError("DB_CERT_FILE is set without DB_CA_FILE; set that or parameter tls of DB_DSN")
+    if files.authorities is not None and mode not in {"", *_TRUE}:
+        raise InvalidDSNError("parameter tls: leaves out the verification that DB_CA_FILE asks for; remove one of them")
+    return mode
+
+
+def _tls_files(parameters: dict[str, str]) -> TlsFiles:
+    certificate, key, authorities = (
+        File(f"{name} in DB_DSN", Path(parameters[name])) if parameters.get(name) else None for name in _TLS_FILES
+    )
+    if key and not certificate:
+        raise InvalidDSNError("parameter ssl_key needs ssl_cert")
+    return TlsFiles(certificate, key or certificate, authorities, (Use.CLIENT,))
+
+
+_TRUE = frozenset({"1", "true"})
+_FALSE = frozenset({"0", "false"})
+_TLS_MODES = frozenset({*_TRUE, "skip-verify", "preferred"})
+_TLS_FILES = ("ssl_cert", "ssl_key", "ssl_ca")
+_TLS_PARAMETERS = frozenset({"tls", "ssl_check_hostname", *_TLS_FILES})
 
 _PARAMETERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "charset": _charset,

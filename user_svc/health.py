@@ -9,6 +9,8 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from service_kit import grpc_tls
+from service_kit.files import Certificates, MountedFiles
 from user_svc import metrics
 
 READINESS = "readiness"
@@ -114,14 +116,14 @@ class Liveness:
         self,
         target: str,
         threads: Collection[threading.Thread],
-        credentials: grpc.ChannelCredentials | None = None,
+        certificates: MountedFiles[Certificates] | None = None,
     ) -> None:
-        """Ask `target`, with `credentials` where the port wants TLS; `threads` must not end by themselves."""
-        if credentials is None:
-            self._channel = grpc.insecure_channel(target, _CHANNEL_OPTIONS)
-        else:
-            self._channel = grpc.secure_channel(target, credentials, _CHANNEL_OPTIONS)
-        self._stub: Any = health_pb2_grpc.HealthStub(self._channel)
+        """Ask `target`, with the port's own `certificates` where it wants TLS; `threads` must not end by themselves."""
+        self._target = target
+        self._certificates = certificates
+        self._connect()
+        if certificates is not None:
+            certificates.on_change(self._connect)
         self._threads = threads
         self._ended = False
 
@@ -140,6 +142,16 @@ class Liveness:
         if answer.status != health_pb2.HealthCheckResponse.SERVING:
             return "the service's own port says that it does not live"
         return None
+
+    def _connect(self) -> None:
+        """Ask on a new channel from now on; questions under way keep theirs."""
+        if self._certificates is None:
+            self._channel = grpc.insecure_channel(self._target, _CHANNEL_OPTIONS)
+        else:
+            own = self._certificates.value
+            options = [*_CHANNEL_OPTIONS, *grpc_tls.server_name_options(own.names[0] if own.names else "")]
+            self._channel = grpc.secure_channel(self._target, grpc_tls.channel_credentials(own), options)
+        self._stub: Any = health_pb2_grpc.HealthStub(self._channel)
 
     def end(self) -> None:
         """Find nothing wrong from now on: a process that stops need not be restarted, and its threads end."""

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
@@ -13,7 +14,9 @@ from grpc_reflection.v1alpha import reflection
 
 from protos.user.v1 import user_pb2, user_pb2_grpc
 from protos.user.v1.contract import SERVICE
-from service_kit import ports
+from service_kit import grpc_tls, ports
+from service_kit.files import Certificates, MountedFiles, Reader, Use
+from service_kit.grpc_tls import ClientNames
 from service_kit.process import StopSignal
 from service_kit.registry import Instance, Registrar
 from service_kit.telemetry.logs import LIFECYCLE
@@ -66,7 +69,10 @@ class Server:
             PortTakenError: when it cannot be had.
         """
         self._settings = settings
-        self._database = Database(settings.database)
+        self._reader = Reader(settings.file_poll_interval)
+        tls = settings.tls_files("GRPC_TLS", Use.SERVER, Use.CLIENT)
+        certificates = tls.follow(self._reader) if tls is not None else None
+        self._database = Database(settings.followed_database(self._reader))
         hasher = Hasher(settings.bcrypt_cost)
         self._hash_queue = HashQueue(hasher, settings.hash_slots or cpu_quota.available())
         self._registrar: Registrar | None = None
@@ -77,7 +83,10 @@ class Server:
         self._threads = ThreadPoolExecutor(self._hash_queue.capacity + SPARE_THREADS, thread_name_prefix="call")
         self._grpc = grpc.server(
             self._threads,
-            interceptors=[CallInterceptor(SERVICE, self._monitor.ask, settings.access_log_sample)],
+            interceptors=[
+                *([ClientNames(settings.client_names, certificates)] if certificates is not None else []),
+                CallInterceptor(SERVICE, self._monitor.ask, settings.access_log_sample),
+            ],
             options=_OPTIONS,
         )
         methods = user_pb2.DESCRIPTOR.services_by_name["UserService"].methods_by_name
@@ -89,14 +98,14 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         address = ports.listen_with(
-            self._grpc.add_insecure_port, "LISTEN_PORT", settings.listen_host, settings.listen_port
+            self._add_port(certificates), "LISTEN_PORT", settings.listen_host, settings.listen_port
         )
         self.port = address.port
         self._registrar = self._make_registrar()
-        threads = [self._monitor.thread, self._stored_costs.thread, self._health.thread]
+        threads = [self._monitor.thread, self._stored_costs.thread, self._health.thread, self._reader.thread]
         if self._registrar is not None:
             threads.append(self._registrar.thread)
-        self._liveness = Liveness(address.target, threads)
+        self._liveness = Liveness(address.target, threads, certificates)
 
     def livez(self) -> str | None:
         """Return what is wrong with the process, None when nothing is."""
@@ -109,8 +118,11 @@ class Server:
     def run(self, listening: Callable[[], None]) -> None:
         """Serve until a signal comes, and drain. Must be called in the main thread."""
         stop = StopSignal()
+        self._reader.start()
         self._grpc.start()
         listening()
+        if not self._settings.grpc_tls_cert_file:
+            logger.info("gRPC is in clear: GRPC_TLS_CERT_FILE is not set")
         self._monitor.start()
         self._stored_costs.start()
         if self._registrar is not None:
@@ -138,15 +150,22 @@ class Server:
         self._hash_queue.close(timeout=1.0)
         self._monitor.stop(timeout=1.0)
         self._database.close()
+        self._reader.stop()
         self._liveness.close()
+
+    def _add_port(self, certificates: MountedFiles[Certificates] | None) -> Callable[[str], int]:
+        if certificates is None:
+            return self._grpc.add_insecure_port
+        return partial(self._grpc.add_secure_port, server_credentials=grpc_tls.server_credentials(certificates))
 
     def _make_registrar(self) -> Registrar | None:
         settings = self._settings
-        if settings.etcd is None:
+        etcd = settings.etcd(self._reader)
+        if etcd is None:
             return None
         metrics.follow_lease(self._lease_is_held)
         return Registrar(
-            settings.etcd,
+            etcd,
             settings.registry_service,
             Instance(settings.advertised(self.port)),
             prefix=settings.registry_prefix,

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import ssl
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -14,6 +15,7 @@ import uvicorn
 from gateway_svc import metrics
 from gateway_svc.http_server.connections import ConnectionLimit
 from gateway_svc.http_server.protocol import Limits, Protocol
+from service_kit.files import Certificates, MountedFiles
 
 IDLE_SHARE = 1 / 4
 """The share of the grace for which idle connections are left to their clients after the drain delay: 5 s of 20. What is
@@ -25,9 +27,16 @@ class HttpServer(uvicorn.Server):
     """uvicorn without its signal handlers, which would stop accepting at once."""
 
     def __init__(
-        self, application: Any, *, head_timeout: float, keep_alive_timeout: int, max_connections: int, grace: float
+        self,
+        application: Any,
+        *,
+        head_timeout: float,
+        keep_alive_timeout: int,
+        max_connections: int,
+        grace: float,
+        certificates: MountedFiles[Certificates] | None = None,
     ) -> None:
-        """Prepare to serve `application`; times are in seconds."""
+        """Prepare to serve `application`, by HTTPS when there are `certificates`; times are in seconds."""
         limits = Limits(head_timeout, keep_alive_timeout, ConnectionLimit(max_connections))
         config = uvicorn.Config(
             application,
@@ -42,6 +51,7 @@ class HttpServer(uvicorn.Server):
             server_header=False,
             timeout_keep_alive=keep_alive_timeout,
             timeout_graceful_shutdown=math.ceil(grace),
+            ssl_context_factory=partial(_context, certificates) if certificates is not None else None,
         )
         super().__init__(config)
         metrics.follow_connections(lambda: len(self.server_state.connections))
@@ -64,3 +74,13 @@ class HttpServer(uvicorn.Server):
         while self.server_state.connections and time.monotonic() - began < grace * IDLE_SHARE:  # noqa: ASYNC110
             await asyncio.sleep(0.05)  # uvicorn offers no event
         self.config.timeout_graceful_shutdown = math.ceil(grace - (time.monotonic() - began))
+
+
+def _context(certificates: MountedFiles[Certificates], *_: object) -> ssl.SSLContext:
+    """Return the context of HTTPS, whose new handshakes present the newest certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    certificates.value.load_into(context)
+    certificates.on_change(lambda: certificates.value.load_into(context))
+    return context

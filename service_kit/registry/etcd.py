@@ -1,4 +1,4 @@
-"""The etcd client: one connection to one member, made by etcd3, with a deadline on every call."""
+"""The etcd client: one connection to one member by the stubs of etcd3, with a deadline on every call."""
 
 import enum
 import threading
@@ -45,9 +45,12 @@ class EtcdConfig:
     endpoints: tuple[str, ...]
     """The members, each `host:port`."""
     username: str | None = None
-    password: str | None = field(default=None, repr=False)
+    password: str | Callable[[], str] | None = field(default=None, repr=False)
+    """The password, or what returns it for each connection."""
     timeout: float = 2.0
     """Seconds that a call may take."""
+    credentials: Callable[[], grpc.ChannelCredentials] | None = field(default=None, repr=False)
+    """Those of TLS, asked for each connection; in clear without."""
 
     def __post_init__(self) -> None:
         if not self.endpoints:
@@ -127,17 +130,17 @@ class Client:
         Raises:
             EtcdError: when the credentials are refused or the member does not answer.
         """
-        host, _, port = endpoint.rpartition(":")
         self.endpoint = endpoint
         self.auth_is_off = False
         """Whether there is no token because etcd has authentication turned off, though a user is configured."""
         self._timeout = config.timeout
         self._metadata: tuple[tuple[str, str], ...] = (_REQUIRE_LEADER,)
-        # etcd3 would authenticate by itself, and leak the channel when that fails.
-        self._etcd = etcd3.client(host, int(port), timeout=config.timeout, grpc_options=list(_CHANNEL_OPTIONS.items()))
+        self._channel = _channel(config, endpoint)
+        self._kv, self._lease = etcdrpc.KVStub(self._channel), etcdrpc.LeaseStub(self._channel)
         try:
-            if config.username is not None:
-                self._authenticate(config.username, config.password or "")
+            if config.username is not None and config.password is not None:
+                password = config.password if isinstance(config.password, str) else config.password()
+                self._authenticate(config.username, password)
         except BaseException:
             self.close()
             raise
@@ -150,17 +153,17 @@ class Client:
 
     def close(self) -> None:
         """Drop the connection; calls and watches under way end with an error."""
-        self._etcd.close()
+        self._channel.close()
 
     def list(self, prefix: str) -> tuple[list[Entry], int]:
         """List what is under `prefix`, and the revision at which that was so."""
         end = etcd3.utils.increment_last_byte(prefix.encode())
-        answer = self._call(self._etcd.kvstub.Range, etcdrpc.RangeRequest(key=prefix.encode(), range_end=end))
+        answer = self._call(self._kv.Range, etcdrpc.RangeRequest(key=prefix.encode(), range_end=end))
         return [_entry(kv) for kv in answer.kvs], answer.header.revision
 
     def get(self, key: str) -> tuple[Entry | None, int]:
         """Read `key`, and the revision at which it was so."""
-        answer = self._call(self._etcd.kvstub.Range, etcdrpc.RangeRequest(key=key.encode()))
+        answer = self._call(self._kv.Range, etcdrpc.RangeRequest(key=key.encode()))
         return (_entry(answer.kvs[0]) if answer.kvs else None), answer.header.revision
 
     def put(self, key: str, value: bytes, lease: int, *, unchanged_since: int) -> int | None:
@@ -176,22 +179,22 @@ class Client:
         )
         put = etcdrpc.PutRequest(key=key.encode(), value=value, lease=lease)
         request = etcdrpc.TxnRequest(compare=[unchanged], success=[etcdrpc.RequestOp(request_put=put)])
-        answer = self._call(self._etcd.kvstub.Txn, request)
+        answer = self._call(self._kv.Txn, request)
         return answer.header.revision if answer.succeeded else None
 
     def grant(self, lease: int, ttl: int) -> int:
         """Make a lease with an id of the caller's choice, and return the seconds that it lives."""
-        return int(self._call(self._etcd.leasestub.LeaseGrant, etcdrpc.LeaseGrantRequest(ID=lease, TTL=ttl)).TTL)
+        return int(self._call(self._lease.LeaseGrant, etcdrpc.LeaseGrantRequest(ID=lease, TTL=ttl)).TTL)
 
     def keep_alive(self, lease: int) -> int:
         """Renew a lease, and return the seconds that it lives from now; 0 or less when there is no such lease."""
         requests = iter([etcdrpc.LeaseKeepAliveRequest(ID=lease)])
-        return int(self._call(self._etcd.leasestub.LeaseKeepAlive, requests, read=_only).TTL)
+        return int(self._call(self._lease.LeaseKeepAlive, requests, read=_only).TTL)
 
     def revoke(self, lease: int) -> bool:
         """Revoke a lease with the keys under it; returns False when there is no such lease."""
         try:
-            self._call(self._etcd.leasestub.LeaseRevoke, etcdrpc.LeaseRevokeRequest(ID=lease))
+            self._call(self._lease.LeaseRevoke, etcdrpc.LeaseRevokeRequest(ID=lease))
         except EtcdError as error:
             if "lease not found" in error.details:
                 return False
@@ -203,11 +206,11 @@ class Client:
         end = etcd3.utils.increment_last_byte(key.encode()) if prefix else None
         create = etcdrpc.WatchCreateRequest(key=key.encode(), range_end=end, start_revision=start_revision)
         return Watch(
-            etcdrpc.WatchStub(self._etcd.channel), etcdrpc.WatchRequest(create_request=create), self._metadata, sink
+            etcdrpc.WatchStub(self._channel), etcdrpc.WatchRequest(create_request=create), self._metadata, sink
         )
 
     def _authenticate(self, username: str, password: str) -> None:
-        stub = etcdrpc.AuthStub(self._etcd.channel)
+        stub = etcdrpc.AuthStub(self._channel)
         try:
             answer = self._call(stub.Authenticate, etcdrpc.AuthenticateRequest(name=username, password=password))
         except EtcdError as error:
@@ -258,6 +261,13 @@ class Watch:
             self._ended.set()
             self._call.cancel()
             self._sink(self, error)
+
+
+def _channel(config: EtcdConfig, endpoint: str) -> grpc.Channel:
+    options = list(_CHANNEL_OPTIONS.items())
+    if config.credentials is None:
+        return grpc.insecure_channel(endpoint, options)
+    return grpc.secure_channel(endpoint, config.credentials(), options)
 
 
 def _only(answers: Any) -> Any:

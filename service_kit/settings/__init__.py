@@ -3,16 +3,23 @@
 from service_kit.settings.load import InvalidSettingsError, ServiceSettings, exit_with, load, load_or_exit
 from service_kit.settings.parts import (
     EtcdSettings,
+    EtcdTlsSettings,
+    FileSettings,
+    GrpcTlsSettings,
     LogSettings,
     Port,
     RegistrySettings,
     ServerSettings,
+    goes_with,
     hosts_and_ports,
 )
 from service_kit.settings.tracing import TracingSettings
 
 __all__ = [
     "EtcdSettings",
+    "EtcdTlsSettings",
+    "FileSettings",
+    "GrpcTlsSettings",
     "InvalidSettingsError",
     "LogSettings",
     "Port",
@@ -21,6 +28,7 @@ __all__ = [
     "ServiceSettings",
     "TracingSettings",
     "exit_with",
+    "goes_with",
     "hosts_and_ports",
     "load",
     "load_or_exit",

@@ -18,9 +18,10 @@ S = TypeVar("S", bound="ServiceSettings")
 class ServiceSettings(BaseSettings):
     """The base of each service's settings.
 
-    A field `db_dsn` is read from the variable DB_DSN or the file that DB_DSN_FILE names. What the environment does not
-    set may stand in a `.env` file in the working directory, under the same names. A variable that is set to nothing
-    counts as not set, and what no field is named after is left alone.
+    A field `db_dsn` is read from the variable DB_DSN or the file that DB_DSN_FILE names; a field `db_dsn_file` beside
+    it tells which file that was. What the environment does not set may stand in a `.env` file in the working directory,
+    under the same names. A variable that is set to nothing counts as not set, and what no field is named after is left
+    alone.
     """
 
     model_config = SettingsConfigDict(
@@ -77,27 +78,29 @@ def exit_with(problems: list[str]) -> NoReturn:
     sys.exit(2)
 
 
-def _read_mounted(settings: type[ServiceSettings]) -> tuple[dict[str, str], dict[str, str]]:
+def _read_mounted(settings: type[ServiceSettings]) -> tuple[dict[str, str | None], dict[str, str]]:
     """Return the values of the fields that come from files, by field, and the problems met, by variable."""
     try:
         sources: list[Mapping[str, str | None]] = [os.environ, dotenv_values(DOTENV, encoding="utf-8")]
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidSettingsError([f"{DOTENV} cannot be read: {_reason(error)}"]) from None
-    values: dict[str, str] = {}
+    values: dict[str, str | None] = {}
     problems: dict[str, str] = {}
     for field in settings.model_fields:
         try:
-            value = _mounted(field.upper(), sources)
+            path, value = _mounted(field.upper(), sources)
         except ValueError as error:
             problems[field.upper()] = str(error)
         else:
             if value is not None:
                 values[field] = value
+            if f"{field}_file" in settings.model_fields:
+                values[f"{field}_file"] = path
     return values, problems
 
 
-def _mounted(name: str, sources: list[Mapping[str, str | None]]) -> str | None:
-    """Return what stands in the file that `name`_FILE names, None when the variable does not come from a file.
+def _mounted(name: str, sources: list[Mapping[str, str | None]]) -> tuple[str | None, str | None]:
+    """Return the file that `name`_FILE names and what stands in it, or None twice when no file gives the variable.
 
     Raises:
         ValueError: with a sentence, when the file cannot be read or is empty, or both variables are set side by side.
@@ -107,18 +110,18 @@ def _mounted(name: str, sources: list[Mapping[str, str | None]]) -> str | None:
         if source.get(name):
             if path:
                 raise ValueError(f"{name} and {name}_FILE are both set; keep one of them")
-            return None
+            return None, None
         if path:
             break
     else:
-        return None
+        return None, None
     try:
         value = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{name}_FILE names a file that cannot be read: {_reason(error)}") from None
     if not value:
         raise ValueError(f"{name}_FILE names an empty file")
-    return value
+    return path, value
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

@@ -2,10 +2,15 @@
 
 import re
 import socket
-from typing import Annotated, Literal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
 
+import grpc
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
+from service_kit.files import INTERVAL, File, Reader, TlsFiles, Use, password
+from service_kit.grpc_tls import channel_credentials
 from service_kit.ports import EVERY_ADDRESS
 from service_kit.registry import DEFAULT_PREFIX, EtcdConfig
 from service_kit.settings.load import ServiceSettings
@@ -13,16 +18,19 @@ from service_kit.settings.tracing import TracingSettings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 
+T = TypeVar("T")
+
+_SCHEME = re.compile(r"https?://")
 _HOST_AND_PORT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?\]):(?P<port>[0-9]{1,5})")
 
 
 def hosts_and_ports(value: str) -> tuple[str, ...]:
-    """Split `host:port[,host:port...]`; IPv6 hosts stand in brackets. A scheme such as http:// is dropped.
+    """Split `host:port[,host:port...]`; IPv6 hosts stand in brackets. A scheme, http:// or https://, is dropped.
 
     Raises:
         ValueError: with a sentence, when a part is not `host:port`.
     """
-    parts = tuple(part.strip().removeprefix("http://").rstrip("/") for part in value.split(","))
+    parts = tuple(_SCHEME.sub("", part.strip(), count=1).rstrip("/") for part in value.split(","))
     for part in parts:
         match = _HOST_AND_PORT.fullmatch(part)
         if match is None or not 0 < int(match["port"]) < 65536:
@@ -30,8 +38,33 @@ def hosts_and_ports(value: str) -> tuple[str, ...]:
     return parts
 
 
+def wants_tls(addresses: str) -> bool:
+    """Whether `host:port[,host:port...]` begin with https://.
+
+    Raises:
+        ValueError: with a sentence, when some do and some do not.
+    """
+    secure = {part.strip().startswith("https://") for part in addresses.split(",")}
+    if len(secure) > 1:
+        raise ValueError("must begin with https:// for all members or for none")
+    return secure.pop()
+
+
 def _is_hosts_and_ports(value: str) -> str:
     hosts_and_ports(value)
+    wants_tls(value)
+    return value
+
+
+def goes_with(value: T | None, info: ValidationInfo, other: str) -> T | None:
+    """Check that a setting is set if, and only if, the one is that the field `other` above it holds.
+
+    Raises:
+        ValueError: with a sentence.
+    """
+    if other in info.data and (value is None) != (info.data[other] is None):
+        name = other.upper()
+        raise ValueError(f"must be set when {name} is" if value is None else f"is set, but {name} is not")
     return value
 
 
@@ -48,6 +81,46 @@ class LogSettings(ServiceSettings):
         return socket.gethostname()
 
 
+class FileSettings(ServiceSettings):
+    """How mounted files are followed."""
+
+    file_poll_interval: float = Field(default=INTERVAL, gt=0, le=INTERVAL)
+    """Seconds between two looks at certificates, keys and passwords in files."""
+
+    def tls_files(self, prefix: str, *uses: Use) -> TlsFiles | None:
+        """Return what the settings <prefix>_CERT_FILE, _KEY_FILE and _CA_FILE name, None when they name nothing."""
+        names = [f"{prefix}_{part}_FILE" for part in ("CERT", "KEY", "CA")]
+        certificate, key, authorities = (
+            File(name, path) if (path := getattr(self, name.lower(), None)) else None for name in names
+        )
+        return TlsFiles(certificate, key, authorities, uses) if certificate or authorities else None
+
+    def secret(self, field: str, reader: Reader) -> Callable[[], str] | None:
+        """Return what returns the newest text of the secret `field`, whose file is in `<field>_file`; None without one.
+
+        Raises:
+            UnusableFileError: when the file cannot be used.
+        """
+        value: SecretStr | None = getattr(self, field)
+        path: Path | None = getattr(self, f"{field}_file")
+        if path is not None:
+            return reader.follow([File(f"{field}_file".upper(), path)], password).get
+        return value.get_secret_value if value is not None else None
+
+
+class GrpcTlsSettings(FileSettings):
+    """What mutual TLS between our services needs: all of it or, for gRPC in clear, nothing."""
+
+    grpc_tls_cert_file: Path | None = None
+    grpc_tls_key_file: Path | None = Field(default=None, validate_default=True)
+    grpc_tls_ca_file: Path | None = Field(default=None, validate_default=True)
+
+    @field_validator("grpc_tls_key_file", "grpc_tls_ca_file")
+    @classmethod
+    def _go_with_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return goes_with(value, info, "grpc_tls_cert_file")
+
+
 class AccessLogSettings(LogSettings):
     """How a service logs, one that answers requests."""
 
@@ -62,7 +135,7 @@ class AdminSettings(ServiceSettings):
     admin_port: Port = 9090
 
 
-class ServerSettings(AccessLogSettings, AdminSettings, TracingSettings):
+class ServerSettings(AccessLogSettings, AdminSettings, TracingSettings, FileSettings):
     """What every process reads that serves; a subclass gives `listen_port` its default. Durations are in seconds."""
 
     listen_host: str = EVERY_ADDRESS
@@ -79,32 +152,73 @@ class RegistrySettings(ServiceSettings):
     registry_prefix: str = Field(default=DEFAULT_PREFIX, pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$")
 
 
-class EtcdSettings(RegistrySettings):
-    """Where the registry is and under which names it is used."""
+class EtcdTlsSettings(FileSettings):
+    """Where etcd is, with what its certificate is checked and what it is shown when it asks for a certificate."""
 
     etcd_address: Annotated[str, AfterValidator(_is_hosts_and_ports)] | None = None
-    etcd_username: str | None = None
-    etcd_password: SecretStr | None = Field(default=None, validate_default=True)
-    registry_service: str = Field(default="user", pattern=r"^[A-Za-z0-9._-]+$")
+    """`host:port[,host:port...]`, each with https:// before it when etcd serves TLS."""
+    etcd_ca_file: Path | None = Field(default=None, validate_default=True)
+    etcd_cert_file: Path | None = None
+    etcd_key_file: Path | None = Field(default=None, validate_default=True)
 
-    @field_validator("etcd_password")
+    @field_validator("etcd_ca_file", "etcd_cert_file")
     @classmethod
-    def _goes_with_username(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if "etcd_username" in info.data and (value is None) != (info.data["etcd_username"] is None):
-            raise ValueError(
-                "must be set when ETCD_USERNAME is" if value is None else "is set, but ETCD_USERNAME is not"
-            )
+    def _go_with_https(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        secure = wants_tls(info.data.get("etcd_address") or "")
+        if value is not None and "etcd_address" in info.data and not secure:
+            raise ValueError("is set, but ETCD_ADDRESS does not begin with https://")
+        if value is None and info.field_name == "etcd_ca_file" and secure:
+            raise ValueError("must be set when ETCD_ADDRESS begins with https://")
         return value
+
+    @field_validator("etcd_key_file")
+    @classmethod
+    def _goes_with_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return goes_with(value, info, "etcd_cert_file")
 
     @property
     def etcd_endpoints(self) -> tuple[str, ...]:
         """The etcd members as `host:port`, empty when no registry is used."""
         return hosts_and_ports(self.etcd_address) if self.etcd_address else ()
 
-    @property
-    def etcd(self) -> EtcdConfig | None:
-        """The etcd of the registry, None when no registry is used."""
+    def etcd_credentials(self, reader: Reader) -> Callable[[], grpc.ChannelCredentials] | None:
+        """Return what makes the credentials of a new channel, None when etcd is used in clear.
+
+        Raises:
+            UnusableFileError: when a file cannot be used.
+        """
+        files = self.tls_files("ETCD", Use.CLIENT)
+        if files is None:
+            return None
+        followed = files.follow(reader)
+        return lambda: channel_credentials(followed.value)
+
+
+class EtcdSettings(RegistrySettings, EtcdTlsSettings):
+    """Where the registry is and under which names it is used."""
+
+    etcd_username: str | None = None
+    etcd_password: SecretStr | None = Field(default=None, validate_default=True)
+    etcd_password_file: Path | None = None
+    """Where the password came from, and a renewed one will."""
+    registry_service: str = Field(default="user", pattern=r"^[A-Za-z0-9._-]+$")
+
+    @field_validator("etcd_password")
+    @classmethod
+    def _goes_with_username(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        return goes_with(value, info, "etcd_username")
+
+    def etcd(self, reader: Reader) -> EtcdConfig | None:
+        """Return the etcd of the registry, None when no registry is used; each connection takes the newest files.
+
+        Raises:
+            UnusableFileError: when a file cannot be used.
+        """
         if not self.etcd_endpoints:
             return None
-        password = self.etcd_password.get_secret_value() if self.etcd_password else None
-        return EtcdConfig(self.etcd_endpoints, self.etcd_username, password)
+        return EtcdConfig(
+            self.etcd_endpoints,
+            self.etcd_username,
+            self.secret("etcd_password", reader),
+            credentials=self.etcd_credentials(reader),
+        )

@@ -15,6 +15,7 @@ from typing import NamedTuple, Self
 import grpc
 
 from service_kit.registry.etcd import etcdrpc
+from tests.support.certificates import AUTHORITY, CERTIFICATE, KEY, Mount
 from tests.support.wait import wait_until
 
 _random = random.SystemRandom()  # what others seed must not give two test runs the same ports
@@ -57,14 +58,19 @@ class Etcd:
         peer_port: int | None = None,
         cluster: Mapping[str, int] | None = None,
         host: str = "127.0.0.1",
+        tls: Mount | None = None,
     ) -> None:
-        """Prepare an etcd with extra `arguments`. `cluster` maps the names of all members to their peer ports."""
+        """Prepare an etcd with extra `arguments`. `cluster` maps the names of all members to their peer ports.
+
+        With `tls` it shows the certificate in there, and demands one of the same authority of its clients.
+        """
         self.name = name
         self.host = host
         self.client_port = client_port or free_port()
         self._peer_port = peer_port or free_port()
         self._cluster = dict(cluster or {name: self._peer_port})
         self._arguments = arguments
+        self._tls = tls
         self._folder = Path(tempfile.mkdtemp(prefix="etcd-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: grpc.Channel | None = None
@@ -83,6 +89,15 @@ class Etcd:
         return f"[{self.host}]:{self.client_port}" if ":" in self.host else f"{self.host}:{self.client_port}"
 
     @property
+    def address(self) -> str:
+        """The same as ETCD_ADDRESS has it."""
+        return f"{self._scheme}://{self.endpoint}"
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self._tls is not None else "http"
+
+    @property
     def log(self) -> str:
         """What it has printed."""
         return (self._folder / "log").read_text(errors="replace")
@@ -96,8 +111,9 @@ class Etcd:
                     str(PROGRAMS / "etcd"),
                     f"--name={self.name}",
                     f"--data-dir={self._folder / 'data'}",
-                    f"--listen-client-urls=http://{host}:{self.client_port}",
-                    f"--advertise-client-urls=http://{host}:{self.client_port}",
+                    f"--listen-client-urls={self._scheme}://{host}:{self.client_port}",
+                    f"--advertise-client-urls={self._scheme}://{host}:{self.client_port}",
+                    *self._tls_arguments("--cert-file", "--key-file", "--trusted-ca-file", "--client-cert-auth"),
                     f"--listen-peer-urls=http://127.0.0.1:{self._peer_port}",
                     f"--initial-advertise-peer-urls=http://127.0.0.1:{self._peer_port}",
                     "--initial-cluster=" + ",".join(f"{n}=http://127.0.0.1:{p}" for n, p in self._cluster.items()),
@@ -171,7 +187,12 @@ class Etcd:
             AssertionError: when etcdctl fails, with what it said.
         """
         done = subprocess.run(
-            [str(PROGRAMS / "etcdctl"), f"--endpoints={self.endpoint}", *arguments],
+            [
+                str(PROGRAMS / "etcdctl"),
+                f"--endpoints={self.address}",
+                *self._tls_arguments("--cert", "--key", "--cacert"),
+                *arguments,
+            ],
             input=stdin,
             capture_output=True,
             text=True,
@@ -235,6 +256,12 @@ class Etcd:
         request = etcdrpc.AuthenticateRequest(name="root", password=password)
         self.token = etcdrpc.AuthStub(self._connection).Authenticate(request, timeout=5).token
 
+    def _tls_arguments(self, certificate: str, key: str, authority: str, *more: str) -> list[str]:
+        if self._tls is None:
+            return []
+        names = {certificate: CERTIFICATE, key: KEY, authority: AUTHORITY}
+        return [*(f"{argument}={self._tls[name]}" for argument, name in names.items()), *more]
+
     @property
     def _metadata(self) -> list[tuple[str, str]]:
         return [("token", self.token)] if self.token else []
@@ -248,7 +275,11 @@ class Etcd:
     def _connection(self) -> grpc.Channel:
         if self._channel is None:
             options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
-            self._channel = grpc.insecure_channel(self.endpoint, options)
+            if self._tls is None:
+                self._channel = grpc.insecure_channel(self.endpoint, options)
+            else:
+                files = [self._tls[name].read_bytes() for name in (AUTHORITY, KEY, CERTIFICATE)]
+                self._channel = grpc.secure_channel(self.endpoint, grpc.ssl_channel_credentials(*files), options)
         return self._channel
 
     @property

@@ -87,9 +87,10 @@ def test_a_stranger_is_refused(secured: tuple[Scratch, Path], tmp_path: Path, pa
         cipher(source)
 
 
-def test_a_name_counts_only_when_asked_for(secured: tuple[Scratch, Path]) -> None:
+def test_the_name_counts_unless_told_otherwise(secured: tuple[Scratch, Path]) -> None:
     database, path = secured
     elsewhere = database.url.replace("127.0.0.1", "localhost")
-    assert cipher(dsn.parse(f"{elsewhere}?ssl_ca={path}"))
-    with pytest.raises(OperationalError, match="certificate verify failed"):
-        cipher(dsn.parse(f"{elsewhere}?ssl_ca={path}&tls=true"))
+    assert cipher(dsn.parse(f"{elsewhere}?ssl_ca={path}&ssl_check_hostname=false"))
+    for parameters in ("", "&tls=true"):
+        with pytest.raises(OperationalError, match="certificate verify failed"):
+            cipher(dsn.parse(f"{elsewhere}?ssl_ca={path}{parameters}"))

@@ -42,7 +42,7 @@ def test_addresses(value: str, parts: tuple[str, ...]) -> None:
         "etcd:٢",
         "::1:2379",
         "a:1,",
-        "https://a:1",
+        "ftp://a:1",
         "a b:1",
     ],
 )
