@@ -59,5 +59,9 @@ REFUSED_HASHES = 0.05
 """Of the passwords to hash, the part that is refused."""
 POOL_IN_USE = round(0.9 * (POOL_SIZE + MAX_OVERFLOW))
 """Database connections of one user service."""
+CERTIFICATE_DAYS = 7
+"""Days that a certificate should still be valid: cert-manager renews those of its usual 90 days 30 days before."""
+CERTIFICATE_LAST_DAY = 1
+"""Days after which connections fail unless somebody acts now."""
 BAD_TOKENS = 0.2
 """Of the tokens that were sent, the part that proves nothing. Expired ones do not count: every client has one a day."""

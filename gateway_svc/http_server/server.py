@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ IDLE_SHARE = 1 / 4
 """The share of the grace for which idle connections are left to their clients after the drain delay: 5 s of 20. What is
 sent in the very moment in which the server closes is lost, and a connection that was not used for so long is hardly
 used just then. Clients that drop idle connections by themselves do so after 5 s, or much later."""
+
+SHUTDOWN_TIMEOUT = 2.0
+"""Seconds for which a client may take to end TLS when the server closes a connection."""
 
 
 class HttpServer(uvicorn.Server):
@@ -51,10 +55,36 @@ class HttpServer(uvicorn.Server):
             server_header=False,
             timeout_keep_alive=keep_alive_timeout,
             timeout_graceful_shutdown=math.ceil(grace),
-            ssl_context_factory=partial(_context, certificates) if certificates is not None else None,
         )
         super().__init__(config)
+        self._certificates = certificates
+        self._handshake_timeout = head_timeout
         metrics.follow_connections(lambda: len(self.server_state.connections))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen on `sockets`: with TLS by ourselves, since uvicorn leaves each handshake a minute."""
+        if self._certificates is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        context = _context(self._certificates)
+        for listener in sockets or ():
+            server = await asyncio.get_running_loop().create_server(
+                self._protocol,
+                sock=listener,
+                backlog=self.config.backlog,
+                ssl=context,
+                ssl_handshake_timeout=self._handshake_timeout,
+                ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
+            )
+            self.servers.append(server)
+
+    def _protocol(self) -> asyncio.Protocol:
+        make: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = make(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -76,7 +106,7 @@ class HttpServer(uvicorn.Server):
         self.config.timeout_graceful_shutdown = math.ceil(grace - (time.monotonic() - began))
 
 
-def _context(certificates: MountedFiles[Certificates], *_: object) -> ssl.SSLContext:
+def _context(certificates: MountedFiles[Certificates]) -> ssl.SSLContext:
     """Return the context of HTTPS, whose new handshakes present the newest certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

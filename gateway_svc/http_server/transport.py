@@ -76,7 +76,8 @@ class ResponseTransport(asyncio.Transport):
             self._transport.close()
             self.stalled()
             return
-        self._transport.write_eof()
+        if self._transport.can_write_eof():  # TLS has no half-closed connections
+            self._transport.write_eof()
         if not self._transport.is_reading():
             self._transport.resume_reading()
         self.read_rest()

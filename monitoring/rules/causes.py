@@ -4,6 +4,8 @@ from typing import Any
 
 from monitoring.limits import (
     BAD_TOKENS,
+    CERTIFICATE_DAYS,
+    CERTIFICATE_LAST_DAY,
     FEWEST_BAD,
     GATEWAY,
     POOL_IN_USE,
@@ -11,10 +13,13 @@ from monitoring.limits import (
     REGISTRATIONS,
     SNAPSHOT_AGE,
     USERS,
+    Severity,
 )
 from monitoring.rules.alert import Rule, alert
 
 _IN = "in {{ $labels.namespace }}"
+_EXPIRY: tuple[tuple[Severity, int], ...] = (("critical", CERTIFICATE_LAST_DAY), ("warning", CERTIFICATE_DAYS))
+"""How urgent it is that a certificate has so many days left."""
 
 
 def gateway_group() -> dict[str, Any]:
@@ -33,6 +38,7 @@ def gateway_group() -> dict[str, Any]:
                 description="Prometheus can scrape no gateway, so clients most likely reach none either.",
             ),
             _target_down(GATEWAY),
+            *_mounted_files(GATEWAY),
             alert(
                 "RegistrySnapshotStale",
                 "warning",
@@ -76,6 +82,7 @@ def users_group() -> dict[str, Any]:
                 description="Prometheus can scrape no user service: nobody can register or log in. Profiles work.",
             ),
             _target_down(USERS),
+            *_mounted_files(USERS),
             alert(
                 "RegistryNoLease",
                 "critical",
@@ -153,3 +160,33 @@ def _target_down(selector: str) -> Rule:
         summary=f"An instance of {{{{ $labels.job }}}} {_IN} cannot be scraped",
         description="{{ $labels.instance }} does not answer on its admin port. The other instances carry its load.",
     )
+
+
+def _mounted_files(selector: str) -> tuple[Rule, ...]:
+    left = f"tls_certificate_expiry_seconds{{{selector}}} - time()"
+    expires = [
+        alert(
+            "TlsCertificateExpires",
+            severity,
+            f"{left} < {days} * 86400",
+            wait="10m",
+            summary=f"A certificate of {{{{ $labels.job }}}} {_IN} expires",
+            description=(
+                "The certificate in {{ $labels.file }} of {{ $labels.instance }} expires in "
+                "{{ $value | humanizeDuration }}. Connections that need it fail from then on."
+            ),
+        )
+        for severity, days in _EXPIRY
+    ]
+    unusable = alert(
+        "MountedFileUnusable",
+        "warning",
+        f'increase(file_reloads_total{{{selector},result="failed"}}[5m]) > 0',
+        wait="5m",
+        summary=f"A mounted file of {{{{ $labels.job }}}} {_IN} cannot be used",
+        description=(
+            "{{ $labels.file }} of {{ $labels.instance }} is missing, malformed, expired or does not fit its key. The "
+            "one before is kept in use; a process that restarts now does not start."
+        ),
+    )
+    return (*expires, unusable)

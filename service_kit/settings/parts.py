@@ -1,5 +1,6 @@
 """The settings that several processes have."""
 
+import logging
 import re
 import socket
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from service_kit.settings.tracing import TracingSettings
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 _SCHEME = re.compile(r"https?://")
 _HOST_AND_PORT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?\]):(?P<port>[0-9]{1,5})")
@@ -191,6 +194,12 @@ class EtcdTlsSettings(FileSettings):
         if files is None:
             return None
         followed = files.follow(reader)
+        if name := followed.value.common_name:
+            logger.info(
+                "etcd takes the common name of ETCD_CERT_FILE for a user name when authentication is on and "
+                "ETCD_USERNAME is not set",
+                extra={"common_name": name},
+            )
         return lambda: channel_credentials(followed.value)
 
 

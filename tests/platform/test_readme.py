@@ -35,7 +35,9 @@ def default(field: FieldInfo) -> str:
 
 
 def settings_of(kind: type[ServiceSettings]) -> dict[str, str]:
-    return {name.upper(): default(field) for name, field in kind.model_fields.items()}
+    fields = kind.model_fields
+    own = {name for name in fields if not (name.endswith("_file") and name.removesuffix("_file") in fields)}
+    return {name.upper(): default(field) for name, field in fields.items() if name in own}
 
 
 TRACING_VARIABLES = settings_of(TracingSettings)
