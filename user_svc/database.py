@@ -277,7 +277,10 @@ def explain(error: SQLAlchemyError) -> str:
 
 def _engine(source: Source, *settings: str, timeout: float | None = None, **options: Any) -> Engine:
     if source.file is None:
-        connect = {**source.connect, "init_command": ", ".join(["SET time_zone = '+00:00'", *settings])}
+        connect = {
+            **source.connect,
+            "init_command": ", ".join(["SET time_zone = '+00:00'", *source.settings, *settings]),
+        }
         if timeout is not None:
             connect |= {"read_timeout": timeout, "write_timeout": timeout}
             connect["connect_timeout"] = min(timeout, connect["connect_timeout"])

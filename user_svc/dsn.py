@@ -61,6 +61,8 @@ class Source:
     """Set when the database is SQLite."""
     connect: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What PyMySQL's connect() takes."""
+    settings: tuple[str, ...] = ()
+    """Session variables as SET takes them, such as `wait_timeout = 60`."""
     tls: Tls | None = None
     """Set when TLS needs files; `connect` has what they held when the DSN was read."""
     renewed: Callable[[], Mapping[str, Any]] | None = field(default=None, repr=False)
@@ -75,9 +77,9 @@ def sqlite(path: Path) -> Source:
 def parse(text: str, password: str | None = None, files: TlsFiles | None = None) -> Source:
     """Read a DSN; `password` and `files` are those that were given apart from it.
 
-    The Go form is https://github.com/go-sql-driver/mysql#dsn-data-source-name with the parameters charset, collation,
-    parseTime, loc, timeout, readTimeout, writeTimeout and tls, and besides SQLAlchemy's ssl_ca, ssl_cert and ssl_key,
-    which are paths of PEM files, and ssl_check_hostname. A URL takes the same ones. Timeouts over 2 s are cut to that.
+    The Go form is https://github.com/go-sql-driver/mysql#dsn-data-source-name with all of its parameters, those that
+    are about Go's side only checked, and besides SQLAlchemy's ssl_ca, ssl_cert and ssl_key, which are paths of PEM
+    files, and ssl_check_hostname. A URL takes the same ones. Timeouts over 2 s are cut to that.
 
     Raises:
         InvalidDSNError: with a sentence that says what is wrong.
@@ -116,9 +118,10 @@ def _from_go(text: str, password: str | None, files: TlsFiles | None) -> Source:
     database, _, query = right.partition("?")
     where = _go_address(protocol or "tcp", address.removesuffix(")"))
     parameters = {}
-    for pair in filter(None, query.split("&")):
-        name, _, value = pair.partition("=")
-        parameters[name] = unquote_plus(value)
+    for pair in query.split("&"):
+        name, equals, value = pair.partition("=")
+        if equals:  # Go passes over anything else
+            parameters[name] = unquote_plus(value)
     return _mysql(user, own_password, password, unquote(database), where, parameters, files)
 
 
@@ -160,8 +163,8 @@ def _mysql(
         "charset": "utf8mb4",
         **where,
     }
-    if not parameters.keys() <= _PARAMETERS.keys() | _TLS_PARAMETERS:
-        known = ", ".join([*_PARAMETERS, *sorted(_TLS_PARAMETERS)])
+    if not parameters.keys() <= _PARAMETERS.keys() | _VARIABLES | _TLS_PARAMETERS:
+        known = ", ".join(sorted([*_PARAMETERS, *_VARIABLES, *_TLS_PARAMETERS], key=str.lower))
         raise InvalidDSNError(f"has an unknown parameter; known are {known}")
     for name, read in _PARAMETERS.items():
         if name in parameters:
@@ -171,7 +174,8 @@ def _mysql(
                 raise InvalidDSNError(f"parameter {name}: {invalid}") from None
     options, tls = _tls(parameters, files)
     address = where.get("unix_socket") or f"{where['host']}:{where['port']}"
-    return Source(f"{address}/{database}", None, connect | options, tls)
+    settings = (_variable(name, parameters[name]) for name in sorted(_VARIABLES & parameters.keys()))
+    return Source(f"{address}/{database}", None, connect | options, tuple(settings), tls)
 
 
 def _charset(value: str) -> dict[str, Any]:
@@ -188,10 +192,67 @@ def _collation(value: str) -> dict[str, Any]:
 
 
 def _boolean(value: str) -> dict[str, Any]:
-    """Check parseTime, which is about Go's types."""
+    """Check a parameter that asks for what holds here anyway, or is about Go's types and results."""
+    _is_true(value)
+    return {}
+
+
+def _is_true(value: str) -> bool:
     if value not in {"1", "true", "TRUE", "True", "0", "false", "FALSE", "False"}:
         raise ValueError("must be true or false")
+    return value.lower() in {"1", "true"}
+
+
+def _permission(value: str) -> dict[str, Any]:
+    """Check what may forbid a way to log in, which PyMySQL cannot."""
+    if not _is_true(value):
+        raise ValueError("false cannot be kept to here; use tls=true, which protects the password in every method")
     return {}
+
+
+def _server_key(_value: str) -> dict[str, Any]:
+    raise ValueError("names a key of a Go program; use tls=true and ssl_ca to know the server")
+
+
+def _strict(_value: str) -> dict[str, Any]:
+    raise ValueError("is no longer known to the Go driver; use sql_mode")
+
+
+def _any(_value: str) -> dict[str, Any]:
+    return {}
+
+
+def _integer(value: str) -> dict[str, Any]:
+    if not re.fullmatch(r"\d+", value, re.ASCII):
+        raise ValueError("must be a number")
+    return {}
+
+
+def _time_zone(value: str) -> dict[str, Any]:
+    """Check time_zone, of which what is stored must not depend: this service's sessions run in UTC."""
+    _literal(value)
+    return {}
+
+
+def _variable(name: str, value: str) -> str:
+    """Write a session variable for SET.
+
+    Raises:
+        InvalidDSNError: when it would change what statements mean, or is not a plain value.
+    """
+    try:
+        literal = _literal(value)
+    except ValueError as invalid:
+        raise InvalidDSNError(f"parameter {name}: {invalid}") from None
+    if name == "sql_mode" and (modes := _DIALECTS & set(re.split(r"\W+", value.upper()))):
+        raise InvalidDSNError(f"parameter {name}: {min(modes)} would change what this service's statements mean")
+    return f"{name} = {literal}"
+
+
+def _literal(value: str) -> str:
+    if not re.fullmatch(r"[\w.]+|'[\w ,:+/.-]*'", value, re.ASCII):
+        raise ValueError("must be a number, a word, or text in single quotes")
+    return value
 
 
 def _location(value: str) -> dict[str, Any]:
@@ -204,12 +265,12 @@ def _location(value: str) -> dict[str, Any]:
     return {}
 
 
-def _timeout(name: str) -> Callable[[str], dict[str, Any]]:
+def _timeout(name: str | None) -> Callable[[str], dict[str, Any]]:
     def read(value: str) -> dict[str, Any]:
         if value != "0" and not _DURATION.fullmatch(value):
             raise ValueError("must be a duration such as 500ms or 10s")
         seconds = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(value))
-        return {name: min(seconds or TIMEOUT, TIMEOUT)}
+        return {name: min(seconds or TIMEOUT, TIMEOUT)} if name else {}
 
     return read
 
@@ -273,11 +334,53 @@ _TLS_MODES = frozenset({*_TRUE, "skip-verify", "preferred"})
 _TLS_FILES = ("ssl_cert", "ssl_key", "ssl_ca")
 _TLS_PARAMETERS = frozenset({"tls", "ssl_check_hostname", *_TLS_FILES})
 
+_VARIABLES = frozenset(
+    {
+        "innodb_lock_wait_timeout",
+        "interactive_timeout",
+        "lock_wait_timeout",
+        "max_execution_time",
+        "max_statement_time",
+        "net_read_timeout",
+        "net_write_timeout",
+        "sql_mode",
+        "transaction_isolation",
+        "tx_isolation",
+        "wait_timeout",
+        "wsrep_sync_wait",
+    }
+)
+"""Session variables that may be set; what others do to this service's statements is not known."""
+
+_DIALECTS = frozenset(
+    {"ANSI", "ANSI_QUOTES", "DB2", "MAXDB", "MSSQL", "NO_BACKSLASH_ESCAPES", "ORACLE", "PIPES_AS_CONCAT", "POSTGRESQL"}
+)
+"""Modes in which the same SQL is another statement."""
+
 _PARAMETERS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "allowAllFiles": _boolean,
+    "allowCleartextPasswords": _permission,
+    "allowFallbackToPlaintext": _boolean,
+    "allowNativePasswords": _permission,
+    "allowOldPasswords": _boolean,
     "charset": _charset,
+    "checkConnLiveness": _boolean,
+    "clientFoundRows": _boolean,
     "collation": _collation,
-    "parseTime": _boolean,
+    "columnsWithAlias": _boolean,
+    "compress": _boolean,
+    "connectionAttributes": _any,
+    "interpolateParams": _boolean,
     "loc": _location,
+    "maxAllowedPacket": _integer,
+    "multiStatements": _boolean,
+    "parseTime": _boolean,
+    "rejectReadOnly": _boolean,
+    "serverPubKey": _server_key,
+    "strict": _strict,
+    "time_zone": _time_zone,
+    "timeTruncate": _timeout(None),
+    "tinyInt1IsBool": _boolean,
     "timeout": _timeout("connect_timeout"),
     "readTimeout": _timeout("read_timeout"),
     "writeTimeout": _timeout("write_timeout"),

@@ -5,7 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 
+from tests.support.mariadb import Database as Scratch
+from user_svc import schema
+from user_svc.database import Database
 from user_svc.dsn import TIMEOUT, InvalidDSNError, Source, parse
 
 CANARY = "c4n4ry"
@@ -34,6 +38,21 @@ SAME = {
         "mysql+pymysql://user:pass@10.0.0.1:3307/db?charset=utf8mb4",
         "mariadb://user:pass@10.0.0.1:3307/db",
         "mariadb+pymysql://user:pass@10.0.0.1:3307/db?timeout=1m30s",
+        # what is about Go's side, or holds here anyway
+        *(
+            f"user:pass@tcp(10.0.0.1:3307)/db?{parameter}"
+            for parameter in (
+                "multiStatements=true&interpolateParams=true&rejectReadOnly=true&checkConnLiveness=false",
+                "allowNativePasswords=true&allowOldPasswords=true&allowCleartextPasswords=1&allowAllFiles=True",
+                "clientFoundRows=true&columnsWithAlias=false&tinyInt1IsBool=false&compress=true&timeTruncate=1ms",
+                "maxAllowedPacket=0&connectionAttributes=program_name%3Aold%2Cteam%3Aa&allowFallbackToPlaintext=false",
+                "time_zone=%27%2B08%3A00%27",
+                "time_zone=%27Asia%2FShanghai%27",
+                "time_zone=SYSTEM",
+                "parseTime&&multiStatements",
+            )
+        ),
+        "mysql://user:pass@10.0.0.1:3307/db?multiStatements=true&time_zone='%2B08:00'",
     ],
 )
 def test_every_form_means_the_same(text: str) -> None:
@@ -118,7 +137,20 @@ def test_sqlite(tmp_path: Path) -> None:
         (f"u:{CANARY}@tcp(h)/db?tls={CANARY}", "tls"),
         (f"u:{CANARY}@tcp(h)/db?ssl_ca=/{CANARY}", "loc|ssl_ca|forms"),
         (f"u:{CANARY}@tcp(h)/db?ssl_ca=%2F{CANARY}", "ssl_ca"),
-        (f"u:{CANARY}@tcp(h)/db?multiStatements=true", "unknown parameter"),
+        (f"u:{CANARY}@tcp(h)/db?multiStatements={CANARY}", "multiStatements"),
+        (f"u:{CANARY}@tcp(h)/db?multistatements=true", "unknown parameter"),
+        (f"u:{CANARY}@tcp(h)/db?allowNativePasswords=false", "allowNativePasswords"),
+        (f"u:{CANARY}@tcp(h)/db?allowCleartextPasswords=false", "allowCleartextPasswords"),
+        (f"u:{CANARY}@tcp(h)/db?serverPubKey={CANARY}", "serverPubKey"),
+        (f"u:{CANARY}@tcp(h)/db?strict=true", "use sql_mode"),
+        (f"u:{CANARY}@tcp(h)/db?timeTruncate={CANARY}", "timeTruncate"),
+        (f"u:{CANARY}@tcp(h)/db?maxAllowedPacket={CANARY}", "maxAllowedPacket"),
+        (f"u:{CANARY}@tcp(h)/db?time_zone=%27{CANARY}", "time_zone"),
+        (f"u:{CANARY}@tcp(h)/db?wait_timeout=1,autocommit=0", "wait_timeout"),
+        (f"u:{CANARY}@tcp(h)/db?wait_timeout=%27{CANARY}", "wait_timeout"),
+        (f"u:{CANARY}@tcp(h)/db?sql_mode=%27STRICT_ALL_TABLES,ANSI_QUOTES%27", "sql_mode: ANSI_QUOTES"),
+        (f"u:{CANARY}@tcp(h)/db?autocommit=0", "unknown parameter"),
+        (f"u:{CANARY}@tcp(h)/db?unique_checks=0", "unknown parameter"),
         (f"u:{CANARY}@tcp(h)/db?{CANARY}=1", "unknown parameter"),
         (f"mysql://u:{CANARY}@h/db?{CANARY}=1", "unknown parameter"),
         (f"mysql://u:{CANARY}@h", "no database"),
@@ -143,3 +175,21 @@ def test_two_passwords_are_one_too_many() -> None:
         parse(f"u:{CANARY}@tcp(h)/db", "other")
     with pytest.raises(InvalidDSNError, match="no password"):
         parse("sqlite:///users.db", "other")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "variable", "value"),
+    [
+        ("sql_mode=TRADITIONAL", "sql_mode", "TRADITIONAL"),
+        ("sql_mode=%27NO_ZERO_DATE,STRICT_ALL_TABLES%27", "sql_mode", "STRICT_ALL_TABLES"),
+        ("tx_isolation=%27READ-COMMITTED%27", "tx_isolation", "READ-COMMITTED"),
+        ("wait_timeout=77&max_statement_time=1.5", "wait_timeout", "77"),
+        ("time_zone=%27%2B08%3A00%27", "time_zone", "+00:00"),
+    ],
+)
+def test_session_variables_are_set(database: Scratch, parameters: str, variable: str, value: str) -> None:
+    opened = Database(parse(f"{database.go_dsn}&{parameters}"))
+    schema.upgrade(opened)
+    with opened.connection("test", "SELECT users") as connection:
+        assert value in str(connection.scalar(sqlalchemy.text(f"SELECT @@session.{variable}")))
+    opened.close()
