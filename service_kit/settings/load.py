@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
-from dotenv import dotenv_values
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from service_kit.settings import env_file
 
 DOTENV = ".env"
 
@@ -32,6 +33,19 @@ class ServiceSettings(BaseSettings):
         frozen=True,
         hide_input_in_errors=True,
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read `.env` by the rules of `env_file`."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, env_file.EnvFileSource(settings_cls)
 
 
 class InvalidSettingsError(Exception):
@@ -81,7 +95,7 @@ def exit_with(problems: list[str]) -> NoReturn:
 def _read_mounted(settings: type[ServiceSettings]) -> tuple[dict[str, str | None], dict[str, str]]:
     """Return the values of the fields that come from files, by field, and the problems met, by variable."""
     try:
-        sources: list[Mapping[str, str | None]] = [os.environ, dotenv_values(DOTENV, encoding="utf-8")]
+        sources: list[Mapping[str, str | None]] = [os.environ, env_file.read(Path(DOTENV))]
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidSettingsError([f"{DOTENV} cannot be read: {_reason(error)}"]) from None
     values: dict[str, str | None] = {}

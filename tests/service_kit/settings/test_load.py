@@ -67,6 +67,33 @@ def test_dotenv_sets_what_the_environment_does_not(room: Path, monkeypatch: pyte
     assert (loaded.token.get_secret_value(), loaded.port, loaded.name) == ("of the file", 2, "file")
 
 
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("TOKEN='aaaa${HOMEX}bbbb'", "aaaa${HOMEX}bbbb"),
+        ("export TOKEN = 'aaaa${NAME}bbbb$NAME' # a comment", "aaaa${NAME}bbbb$NAME"),
+        ("TOKEN='it\\'s ${NAME:-x}\\\\'", "it's ${NAME:-x}\\"),
+        ("TOKEN='two\nlines ${NAME}'", "two\nlines ${NAME}"),
+        ("TOKEN=a${NAME}b$NAME", "afileb$NAME"),
+        ('TOKEN="a${NAME}b$NAME"', "afileb$NAME"),
+        ("TOKEN=a${HOMEX:-default}b", "adefaultb"),
+        ("TOKEN=a${HOMEX}b", "ab"),
+        ("TOKEN=a'${NAME}'", "a'file'"),
+        ("OTHER='x${NAME}'\nTOKEN=${OTHER}", "x${NAME}"),
+    ],
+)
+def test_dollars_in_a_dotenv(room: Path, monkeypatch: pytest.MonkeyPatch, line: str, value: str) -> None:
+    monkeypatch.delenv("HOMEX", raising=False)
+    (room / ".env").write_text(f"NAME=file\n{line}\n", encoding="utf-8")
+    assert load(Example).token.get_secret_value() == value
+
+
+def test_a_file_named_in_single_quotes(room: Path) -> None:
+    (room / "a${NAME}").write_text(CANARY, encoding="utf-8")
+    (room / ".env").write_text("NAME=file\nTOKEN_FILE='a${NAME}'\n", encoding="utf-8")
+    assert load(Example).token.get_secret_value() == CANARY
+
+
 def test_a_dotenv_may_hold_what_no_field_is_named_after(room: Path) -> None:
     (room / ".env").write_text("TOKEN=x\nMYSQL_ROOT_PASSWORD=y\nSERVER_MODE=release\n", encoding="utf-8")
     assert load(Example).token.get_secret_value() == "x"
