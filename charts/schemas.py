@@ -258,9 +258,13 @@ DEFINITIONS: dict[str, Schema] = {
             ),
             "registry": closed(
                 {
-                    "address": string(rf"^({HOST_PORT}(,{HOST_PORT})*)?$", "a.example.com:2379,b.example.com:2380"),
+                    "address": string(
+                        rf"^({HOST_PORT}(,{HOST_PORT})*|https://{HOST_PORT}(,https://{HOST_PORT})*)?$",
+                        "a.example.com:2379,b.example.com:2380",
+                    ),
                     "prefix": string("^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$", "services"),
                     "service": string("^[A-Za-z0-9._-]+$", "user-python"),
+                    "tls": closed({"existingSecret": name_or_nothing("etcd-ca"), "clientCertificate": BOOLEAN}, []),
                     "auth": closed(
                         {
                             "enabled": BOOLEAN,
@@ -281,6 +285,25 @@ DEFINITIONS: dict[str, Schema] = {
                     "username": string("^[A-Za-z0-9_]{1,32}$", "someone"),
                     "existingSecret": name_or_nothing("database-password"),
                     "parameters": mapping(TEXT, "^[A-Za-z_]+$", {"tls": "true"}),
+                },
+                [],
+            ),
+            "tls": closed(
+                {
+                    "enabled": BOOLEAN,
+                    "caSecret": name_or_nothing("platform-ca"),
+                    "certManager": closed(
+                        {
+                            "issuerRef": {
+                                **closed({"name": NAMED, "kind": NAMED, "group": NAMED}, []),
+                                "dependentRequired": {"kind": ["name"], "group": ["name"]},
+                                "examples": [{"name": "platform", "kind": "ClusterIssuer"}],
+                            },
+                            "duration": shared("duration"),
+                            "renewBefore": shared("duration"),
+                        },
+                        [],
+                    ),
                 },
                 [],
             ),
@@ -344,6 +367,7 @@ CLAIM: dict[str, Schema] = {
     "storageClass": string(r"^(-|[a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", "fast"),
     "annotations": shared("strings"),
 }
+CERTIFICATE = {"existingSecret": name_or_nothing("certificate")}
 CLIENTS = {"clients": shared("podNames")}
 SCRAPERS = {"metricsFrom": shared("peers")}
 PASSWORD = string(r"^[^'\"\\\n]*$", "a given password", maxLength=128)
@@ -370,6 +394,7 @@ VALUES: dict[str, dict[str, Schema]] = {
         "registryTTLSeconds": integer(1, 5, 3600),
         "bcryptCost": integer(10, 12, 16),
         "hashSlots": integer(0, 2, 256),
+        "tls": closed({**CERTIFICATE, "clientNames": shared("podNames")}),
         "service": shared("service"),
         "networkPolicy": network_policy({**CLIENTS, **SCRAPERS}),
         "etcd": subchart(),
@@ -386,6 +411,7 @@ VALUES: dict[str, dict[str, Schema]] = {
             }
         ),
         "userService": closed({"target": string(None, "dns:///user-svc:8888")}),
+        "tls": closed({**CERTIFICATE, "serverName": string(r"^[A-Za-z0-9.-]+$", "users.example.com")}),
         "service": closed(
             {
                 "type": one_of("ClusterIP", "NodePort", "LoadBalancer"),
@@ -431,6 +457,7 @@ VALUES: dict[str, dict[str, Schema]] = {
         **STATEFUL,
         **SPREAD,
         "replicaCount": one_of(1, 3),
+        "tls": closed(CERTIFICATE),
         "auth": closed(
             {"image": shared("imageOrNone"), "intervalSeconds": integer(1, 7, 600), "resources": shared("resources")}
         ),
@@ -448,6 +475,7 @@ VALUES: dict[str, dict[str, Schema]] = {
     "mysql": {
         **STATEFUL,
         "auth": closed({"password": PASSWORD, "rootPassword": PASSWORD}),
+        "tls": closed({**CERTIFICATE, "intervalSeconds": integer(1, 7, 600), "resources": shared("resources")}),
         "configuration": string(None, "[mysqld]\nmax_connections = 50\n"),
         "persistence": closed({**CLAIM, "existingClaim": name_or_nothing("claim")}),
         "networkPolicy": network_policy(CLIENTS),

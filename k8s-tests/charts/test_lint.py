@@ -21,7 +21,10 @@ EVERYTHING: dict[str, dict[str, Any]] = {
     "etcd": {"replicaCount": 3},
     "mysql": {"extraArgs": ["--max-connections=50"]},
 }
-EVERYTHING["video-platform"] = {**EVERYTHING, "global": {"registry": {"auth": {"enabled": True}}}}
+EVERYTHING["video-platform"] = {
+    **EVERYTHING,
+    "global": {"tls": {"enabled": True}, "registry": {"auth": {"enabled": True}}},
+}
 
 
 @pytest.mark.parametrize("chart", NAMES)

@@ -9,6 +9,7 @@ from manifests import CHARTS, NAMES, Manifest, containers, of_kind, pods, render
 WITH_EVERYTHING: dict[str, dict[str, Any]] = {
     "as it is": {},
     "with authentication": {"global": {"registry": {"auth": {"enabled": True}}}},
+    "with TLS": {"global": {"tls": {"enabled": True}}},
     "with three members": {"etcd": {"replicaCount": 3}},
 }
 

@@ -29,10 +29,24 @@ class Needs:
 OWN_ETCD_OFF = {"etcd.enabled": False}
 ON_A_CLUSTER = {("gateway-svc", "jwt.secret"), ("gateway-svc", "jwt.previousSecrets")}
 ON_A_CLUSTER |= {("mysql", "auth.password"), ("mysql", "auth.rootPassword")}
-"""Values of a Secret, which is made on a cluster alone: k8s-tests/test_secrets.py tests them."""
+ON_A_CLUSTER |= {(chart, "global.tls.caSecret") for chart in NAMES}
+"""Values of a Secret, which is made on a cluster alone: k8s-tests/test_helms.py and test_tls.py test them."""
+
+TLS = {"global.tls.enabled": True}
+ISSUED = {**TLS, "global.tls.certManager.issuerRef": {"name": "before"}}
+CERTIFICATES = {
+    "tls.": Needs(TLS),
+    "global.tls.enabled": Needs(),
+    "global.tls.certManager.": Needs({**ISSUED, "tls.existingSecret": ""}),
+    "global.tls.certManager.issuerRef": Needs({**ISSUED, "tls.existingSecret": ""}, before={"name": "before"}),
+}
+ANOTHERS_ETCD = {"etcd.enabled": False, "global.registry.address": "https://etcd.example.com:2379"}
 
 # By the start of the value's path; the longest that fits counts.
 SERVICES = {
+    **CERTIFICATES,
+    "global.registry.tls.": Needs({**ANOTHERS_ETCD, "global.registry.tls.existingSecret": "their-etcd"}),
+    "global.registry.tls.existingSecret": Needs(ANOTHERS_ETCD),
     "autoscaling.": Needs({"autoscaling.enabled": True}),
     "metrics.podMonitor.": Needs({"metrics.podMonitor.enabled": True}),
     "metrics.serviceMonitor.": Needs({"metrics.serviceMonitor.enabled": True}),
@@ -67,6 +81,7 @@ NEEDS: dict[str, dict[str, Needs]] = {
         "etcd.enabled": Needs({"userService.target": "dns:///user-svc:8888"}),
     },
     "etcd": {
+        **CERTIFICATES,
         "global.registry.": Needs({"global.registry.auth.enabled": True}),
         "global.registry.auth.enabled": Needs(),
         "auth.": Needs({"global.registry.auth.enabled": True}),
@@ -78,8 +93,15 @@ NEEDS: dict[str, dict[str, Needs]] = {
         "metrics.podMonitor.": Needs({"metrics.podMonitor.enabled": True}),
         "metrics.podMonitor.enabled": Needs(),
     },
-    "mysql": {},
+    "mysql": CERTIFICATES,
     "video-platform": {
+        "global.tls.enabled": Needs(),
+        "global.tls.certManager.": Needs({**ISSUED, "mysql.tls.existingSecret": ""}),
+        "global.tls.certManager.issuerRef": Needs(
+            {**ISSUED, "mysql.tls.existingSecret": ""}, before={"name": "before"}
+        ),
+        "global.registry.tls.": Needs({**ANOTHERS_ETCD, "global.registry.tls.existingSecret": "their-etcd"}),
+        "global.registry.tls.existingSecret": Needs(ANOTHERS_ETCD),
         "global.registry.address": Needs(OWN_ETCD_OFF, before="before.example.com:2379"),
         "global.registry.auth.": Needs({"global.registry.auth.enabled": True}),
         "global.registry.auth.enabled": Needs(),

@@ -1,8 +1,9 @@
 {{- define "etcd.initialCluster" -}}
 {{- $name := include "vp.fullname" . -}}
+{{- $scheme := include "vp.tls.scheme" . -}}
 {{- $members := list -}}
 {{- range $number := until (int .Values.replicaCount) -}}
-{{- $members = append $members (printf "%s-%d=http://%s-%d.%s-peers:2380" $name $number $name $number $name) -}}
+{{- $members = append $members (printf "%s-%d=%s://%s-%d.%s-peers:2380" $name $number $scheme $name $number $name) -}}
 {{- end -}}
 {{- join "," $members -}}
 {{- end }}

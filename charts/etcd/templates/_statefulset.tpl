@@ -7,6 +7,8 @@ as `userService`.
 {{- $name := include "vp.fullname" . }}
 {{- include "etcd.membersCheck" . }}
 {{- $auth := .Values.global.registry.auth }}
+{{- $tls := .Values.global.tls.enabled }}
+{{- $scheme := include "vp.tls.scheme" . }}
 apiVersion: apps/v1
 kind: StatefulSet
 metadata:
@@ -39,7 +41,10 @@ spec:
           command: [python, -m, etcd_auth]
           env:
             - name: ETCD_ADDRESS
-              value: 127.0.0.1:2379
+              value: {{ $tls | ternary "https://localhost:2379" "127.0.0.1:2379" }}
+            {{- if $tls }}
+            {{- include "vp.tls.env" (dict "prefix" "ETCD" "folder" "/run/secrets/mtls" "own" true) | nindent 12 }}
+            {{- end }}
             - name: REGISTRY_PREFIX
               value: {{ .Values.global.registry.prefix | quote }}
             - name: ROOT_PASSWORD_FILE
@@ -64,6 +69,7 @@ spec:
             - name: passwords
               mountPath: /run/secrets/etcd
               readOnly: true
+            {{- with include "vp.tls.volumeMount" . }}{{ nindent 12 . }}{{ end }}
             - name: tmp
               mountPath: /tmp
       {{- end }}
@@ -76,13 +82,26 @@ spec:
           args:
             - --name=$(POD_NAME)
             - --data-dir=/var/lib/etcd/data
-            - --listen-client-urls=http://0.0.0.0:2379
-            - --advertise-client-urls=http://$(POD_NAME).{{ $name }}-peers:2379
-            - --listen-peer-urls=http://0.0.0.0:2380
-            - --initial-advertise-peer-urls=http://$(POD_NAME).{{ $name }}-peers:2380
+            - --listen-client-urls={{ $scheme }}://0.0.0.0:2379
+            - --advertise-client-urls={{ $scheme }}://$(POD_NAME).{{ $name }}-peers:2379
+            - --listen-peer-urls={{ $scheme }}://0.0.0.0:2380
+            - --initial-advertise-peer-urls={{ $scheme }}://$(POD_NAME).{{ $name }}-peers:2380
             - --initial-cluster={{ include "etcd.initialCluster" . }}
             - --initial-cluster-state={{ .Values.initialClusterState }}
             - --initial-cluster-token={{ .Release.Namespace }}-{{ $name }}
+            {{- if $tls }}
+            {{- range list "" "peer-" }}
+            - --{{ . }}cert-file=/run/secrets/mtls/tls.crt
+            - --{{ . }}key-file=/run/secrets/mtls/tls.key
+            - --{{ . }}trusted-ca-file=/run/secrets/mtls/ca.crt
+            - --{{ . }}client-cert-auth
+            {{- end }}
+            # A certificate that the same CA has signed for another purpose is refused.
+            - --client-cert-allowed-hostname=etcd-client
+            - --peer-cert-allowed-hostname={{ $name }}
+            # The name says who a peer is. Where it comes from would be looked up in DNS, which lags behind a new pod.
+            - --peer-skip-client-san-verification
+            {{- end }}
             # Probes and Prometheus ask here: nothing on this port can be written, and it never wants a password.
             - --listen-metrics-urls=http://0.0.0.0:2381
             - --auto-compaction-mode={{ .Values.autoCompaction.mode }}
@@ -97,6 +116,17 @@ spec:
               valueFrom:
                 fieldRef:
                   fieldPath: metadata.name
+            {{- if $tls }}
+            # etcdctl in this container needs no argument for TLS.
+            - name: ETCDCTL_ENDPOINTS
+              value: https://localhost:2379
+            - name: ETCDCTL_CACERT
+              value: /run/secrets/mtls/ca.crt
+            - name: ETCDCTL_CERT
+              value: /run/secrets/mtls/tls.crt
+            - name: ETCDCTL_KEY
+              value: /run/secrets/mtls/tls.key
+            {{- end }}
             {{- with .Values.extraEnv }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
@@ -119,11 +149,13 @@ spec:
           volumeMounts:
             - name: data
               mountPath: /var/lib/etcd
+            {{- with include "vp.tls.volumeMount" . }}{{ nindent 12 . }}{{ end }}
             {{- with .Values.extraVolumeMounts }}
             {{- toYaml . | nindent 12 }}
             {{- end }}
-      {{- if or .Values.extraVolumes (not .Values.persistence.enabled) $auth.enabled }}
+      {{- if or .Values.extraVolumes (not .Values.persistence.enabled) $auth.enabled $tls }}
       volumes:
+        {{- with include "vp.tls.volume" . }}{{ nindent 8 . }}{{ end }}
         {{- if $auth.enabled }}
         - name: passwords
           secret:

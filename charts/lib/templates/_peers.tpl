@@ -3,7 +3,8 @@ Where the registry, etcd, and the database are. `global` says so, once for all c
 empty is what the release installs itself.
 */}}
 {{- define "vp.registry.address" -}}
-{{- .Values.global.registry.address | default (printf "%s:2379" (include "vp.sibling" (dict "root" . "chart" "etcd"))) -}}
+{{- $scheme := ternary "https://" "" .Values.global.tls.enabled -}}
+{{- .Values.global.registry.address | default (printf "%s%s:2379" $scheme (include "vp.sibling" (dict "root" . "chart" "etcd"))) -}}
 {{- end }}
 
 {{- define "vp.registry.secretName" -}}
@@ -35,6 +36,9 @@ nobody would use. Only the chart that is installed itself can know.
 {{- end -}}
 {{- if and .Values.global.registry.auth.enabled $address (not .Values.global.registry.auth.existingSecret) -}}
 {{- fail "global.registry.auth.enabled is true and the etcd is another's: name the Secret with its passwords in global.registry.auth.existingSecret (keys registrar-password and resolver-password)." -}}
+{{- end -}}
+{{- if and .Values.global.registry.tls.existingSecret (not (hasPrefix "https://" $address)) -}}
+{{- fail "global.registry.tls.existingSecret is for another's etcd that speaks TLS: name it in global.registry.address as https://host:port, or leave the Secret empty." -}}
 {{- end -}}
 {{- end }}
 
@@ -68,10 +72,16 @@ The environment of a registry client. Parameters: root, role (registrar or resol
 - name: ETCD_PASSWORD_FILE
   value: /run/secrets/registry/{{ .role }}-password
 {{- end }}
+{{- if $registry.tls.existingSecret }}
+{{ include "vp.tls.env" (dict "prefix" "ETCD" "folder" "/run/secrets/registry-tls" "own" $registry.tls.clientCertificate) }}
+{{- else if and .root.Values.global.tls.enabled (hasPrefix "https://" (include "vp.registry.address" .root)) }}
+{{ include "vp.tls.env" (dict "prefix" "ETCD" "folder" "/run/secrets/mtls" "own" true) }}
+{{- end }}
 {{- end }}
 
-{{- define "vp.registry.volume" -}}
-{{- if .root.Values.global.registry.auth.enabled -}}
+{{- define "vp.registry.volumes" -}}
+{{- $registry := .root.Values.global.registry -}}
+{{- if $registry.auth.enabled }}
 - name: registry-password
   secret:
     secretName: {{ include "vp.registry.secretName" .root | quote }}
@@ -80,12 +90,26 @@ The environment of a registry client. Parameters: root, role (registrar or resol
       - key: {{ .role }}-password
         path: {{ .role }}-password
 {{- end }}
+{{- if $registry.tls.existingSecret }}
+- name: registry-tls
+  secret:
+    secretName: {{ $registry.tls.existingSecret | quote }}
+    defaultMode: 0440
+    items:
+      {{- include "vp.tls.items" (ternary (list "tls.crt" "tls.key" "ca.crt") (list "ca.crt") $registry.tls.clientCertificate) | nindent 6 }}
+{{- end }}
 {{- end }}
 
-{{- define "vp.registry.volumeMount" -}}
-{{- if .root.Values.global.registry.auth.enabled -}}
+{{- define "vp.registry.volumeMounts" -}}
+{{- $registry := .root.Values.global.registry -}}
+{{- if $registry.auth.enabled }}
 - name: registry-password
   mountPath: /run/secrets/registry
+  readOnly: true
+{{- end }}
+{{- if $registry.tls.existingSecret }}
+- name: registry-tls
+  mountPath: /run/secrets/registry-tls
   readOnly: true
 {{- end }}
 {{- end }}
