@@ -143,7 +143,6 @@ ELSEWHERE: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("values", "files"),
     [
-        ({}, {}),
         (ON, _files("ETCD", "mtls")),
         ({"global": {"registry": {"tls": {"existingSecret": "their-etcd"}}}}, _files("ETCD", "registry-tls")),
         (
@@ -151,7 +150,7 @@ ELSEWHERE: dict[str, Any] = {
             {"ETCD_CA_FILE": "/run/secrets/registry-tls/ca.crt"},
         ),
     ],
-    ids=["the system's CAs", "our certificate", "theirs", "their CA alone"],
+    ids=["our certificate", "theirs", "their CA alone"],
 )
 def test_etcd_elsewhere_is_spoken_to_as_its_address_says(values: dict[str, Any], files: dict[str, str]) -> None:
     manifests = render("video-platform", merged(ELSEWHERE, values))
@@ -214,6 +213,11 @@ def test_secret_of_a_plain_etcd_is_refused() -> None:
     values = merged(ELSEWHERE, {"global": {"registry": {"address": "a:2379", "tls": {"existingSecret": "their-etcd"}}}})
     with pytest.raises(RefusedError, match=r"name it in global\.registry\.address as https://host:port"):
         render("video-platform", values)
+
+
+def test_etcd_elsewhere_with_tls_needs_its_ca() -> None:
+    with pytest.raises(RefusedError, match=r"name the Secret with the CA of that etcd in global\.registry\.tls"):
+        render("video-platform", ELSEWHERE)
 
 
 @pytest.fixture(scope="module", params=["helm", "helm4"])

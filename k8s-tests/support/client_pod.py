@@ -32,10 +32,13 @@ def image(chart: str) -> str:
 class ClientPod:
     """The pod. Its label lets it through the NetworkPolicies, as a gateway by default; no Service sends it anything."""
 
-    def __init__(self, namespace: Namespace, name: str = "client-pod", label: str = "gateway-svc") -> None:
+    def __init__(
+        self, namespace: Namespace, name: str = "client-pod", label: str = "gateway-svc", chart: str = "gateway-svc"
+    ) -> None:
+        """Run the image of `chart`, under the `app.kubernetes.io/name` of `label`."""
         self.namespace = namespace
         self.name = name
-        self._manifest = _manifest(name, image("gateway-svc"), label)
+        self._manifest = _manifest(name, image(chart), label)
         namespace.create(self._manifest)
 
     def wait(self) -> None:

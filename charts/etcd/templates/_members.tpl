@@ -25,6 +25,9 @@ new ones would be two clusters, each of which is ready and takes writes.
 {{- $members := len (splitList "," .) -}}
 {{- if ne $members $wanted -}}
 {{- fail (printf "replicaCount is %d, and the running etcd has %d: the member count of a live etcd cannot be changed. %s" $wanted $members $way) -}}
+{{- else if and (gt $members 1) (not (contains (printf "=%s://" (include "vp.tls.scheme" $)) .)) -}}
+{{- /* members keep each other's addresses in their data, the scheme included: none would find another */ -}}
+{{- fail (printf "global.tls.enabled is %v, and the %d members of the running etcd know each other by other addresses. docs/tls-charts.md has the steps under 'Turn it on in a live release'." $.Values.global.tls.enabled $members) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -39,6 +39,8 @@ nobody would use. Only the chart that is installed itself can know.
 {{- end -}}
 {{- if and .Values.global.registry.tls.existingSecret (not (hasPrefix "https://" $address)) -}}
 {{- fail "global.registry.tls.existingSecret is for another's etcd that speaks TLS: name it in global.registry.address as https://host:port, or leave the Secret empty." -}}
+{{- else if and (hasPrefix "https://" $address) (not (or .Values.global.registry.tls.existingSecret .Values.global.tls.enabled)) -}}
+{{- fail "global.registry.address begins with https://: name the Secret with the CA of that etcd in global.registry.tls.existingSecret (key ca.crt), or set global.tls.enabled, which has a CA." -}}
 {{- end -}}
 {{- end }}
 
