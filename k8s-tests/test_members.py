@@ -157,3 +157,9 @@ def test_member_count_of_a_live_etcd_cannot_be_changed(three: Platform) -> None:
     values = {**VALUES, "etcd": SMALL["etcd"]}
     with pytest.raises(HelmError, match="replicaCount is 1, and the running etcd has 3"):
         three.release.upgrade(values)
+
+
+def test_tls_of_three_live_members_cannot_be_changed(three: Platform) -> None:
+    values = {**VALUES, "global": {**VALUES["global"], "tls": {"enabled": True}}}
+    with pytest.raises(HelmError, match=r"docs/tls-charts\.md has the steps under 'Turn it on in a live release'"):
+        three.release.upgrade(values)
