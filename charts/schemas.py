@@ -362,12 +362,12 @@ STATEFUL: dict[str, Schema] = {
     "service": shared("service"),
 }
 CLAIM: dict[str, Schema] = {
-    "enabled": BOOLEAN,
     "size": shared("quantity"),
     "storageClass": string(r"^(-|[a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", "fast"),
     "annotations": shared("strings"),
 }
 CERTIFICATE = {"existingSecret": name_or_nothing("certificate")}
+ANOTHER_CLAIM = {"existingClaim": name_or_nothing("claim")}
 CLIENTS = {"clients": shared("podNames")}
 SCRAPERS = {"metricsFrom": shared("peers")}
 PASSWORD = string(r"^[^'\"\\\n]*$", "a given password", maxLength=128)
@@ -467,7 +467,7 @@ VALUES: dict[str, dict[str, Schema]] = {
             {"mode": one_of("periodic", "revision"), "retention": string(r"^[0-9]+(\.[0-9]+)?(s|m|h)?$", "30m")}
         ),
         "logLevel": one_of("debug", "info", "warn", "error", "panic", "fatal"),
-        "persistence": closed(CLAIM),
+        "persistence": closed({"enabled": BOOLEAN, **CLAIM}),
         "podDisruptionBudget": shared("podDisruptionBudget"),
         "networkPolicy": network_policy({**CLIENTS, **SCRAPERS}),
         "metrics": closed({"annotations": BOOLEAN, "podMonitor": shared("monitor")}),
@@ -477,7 +477,17 @@ VALUES: dict[str, dict[str, Schema]] = {
         "auth": closed({"password": PASSWORD, "rootPassword": PASSWORD}),
         "tls": closed({**CERTIFICATE, "intervalSeconds": integer(1, 7, 600), "resources": shared("resources")}),
         "configuration": string(None, "[mysqld]\nmax_connections = 50\n"),
-        "persistence": closed({**CLAIM, "existingClaim": name_or_nothing("claim")}),
+        "persistence": closed({"enabled": BOOLEAN, **CLAIM, **ANOTHER_CLAIM}),
+        "backup": closed(
+            {
+                "enabled": BOOLEAN,
+                "schedule": string(r"^(@[a-z]+|\S+( \S+){4})$", "0 * * * *"),
+                "keepDays": integer(1, 30),
+                "deadlineSeconds": integer(1, 600),
+                "persistence": closed({**CLAIM, **ANOTHER_CLAIM}),
+                "resources": shared("resources"),
+            }
+        ),
         "networkPolicy": network_policy(CLIENTS),
     },
     "video-platform": {

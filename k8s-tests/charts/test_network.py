@@ -64,6 +64,14 @@ def test_the_paths_of_the_picture_and_no_other() -> None:
     }
 
 
+def test_a_backup_reaches_mysql_and_nothing_else() -> None:
+    policies = _policies("mysql", {"backup": {"enabled": True}})
+    assert policies == {
+        "mysql": ({(("user-svc", "mysql-backup"), "3306")}, set()),
+        "mysql-backup": (set(), DNS | {(("mysql",), "3306")}),
+    }
+
+
 def test_peers_elsewhere_are_reached_by_port() -> None:
     values = {
         "etcd": {"enabled": False},

@@ -11,12 +11,15 @@ WITH_EVERYTHING: dict[str, dict[str, Any]] = {
     "with authentication": {"global": {"registry": {"auth": {"enabled": True}}}},
     "with TLS": {"global": {"tls": {"enabled": True}}},
     "with three members": {"etcd": {"replicaCount": 3}},
+    "with backups": {"mysql": {"backup": {"enabled": True}}},
 }
 
 
 def _pods(values: dict[str, Any]) -> list[tuple[str, Manifest]]:
     found = list(pods(render("video-platform", values)))
-    assert len(found) == 5, "gateway, user service, etcd, MySQL and the test"
+    assert len(found) == 5 + (values == WITH_EVERYTHING["with backups"]), (
+        "gateway, user service, etcd, MySQL and the test"
+    )
     return found
 
 
@@ -42,8 +45,9 @@ def test_the_restricted_standard_and_more(variant: str) -> None:
             assert container["resources"]["limits"].keys() >= {"memory"}, name
 
 
-def test_no_secret_is_anywhere_but_in_secrets() -> None:
-    for name, pod in _pods(WITH_EVERYTHING["with authentication"]):
+@pytest.mark.parametrize("variant", ["with authentication", "with backups"])
+def test_no_secret_is_anywhere_but_in_secrets(variant: str) -> None:
+    for name, pod in _pods(WITH_EVERYTHING[variant]):
         for container in containers(pod):
             for variable in container.get("env", []):
                 if re.search("PASSWORD|SECRET", variable["name"]):

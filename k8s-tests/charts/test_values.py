@@ -93,7 +93,7 @@ NEEDS: dict[str, dict[str, Needs]] = {
         "metrics.podMonitor.": Needs({"metrics.podMonitor.enabled": True}),
         "metrics.podMonitor.enabled": Needs(),
     },
-    "mysql": CERTIFICATES,
+    "mysql": {**CERTIFICATES, "backup.": Needs({"backup.enabled": True}), "backup.enabled": Needs()},
     "video-platform": {
         "global.tls.enabled": Needs(),
         "global.tls.certManager.": Needs({**ISSUED, "mysql.tls.existingSecret": ""}),

@@ -1,3 +1,6 @@
+{{/*
+What the server reads at its start.
+*/}}
 {{- define "mysql.files" -}}
 server.cnf: |
   {{- .Values.configuration | trim | nindent 2 }}
@@ -12,4 +15,12 @@ account.sql: |
 {{ . }}: |
   {{- $.Files.Get (printf "files/%s" .) | trim | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{/*
+The labels of a pod that makes a backup. Not the server's own name: the Service would send clients there.
+*/}}
+{{- define "mysql.backupLabels" -}}
+app.kubernetes.io/name: mysql-backup
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}

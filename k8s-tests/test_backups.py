@@ -1,0 +1,152 @@
+"""Dumps of MySQL, and the way back, by the commands of docs/backups.md."""
+
+import re
+import subprocess
+from collections.abc import Callable
+
+import pytest
+from support.client_pod import image
+from support.cluster import Manifest, wait_until
+from support.namespace import Namespace
+from support.platform import PASSWORD, SMALL, Platform
+from support.release import CHARTS
+
+PAGE = (CHARTS.parent / "docs" / "backups.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def saved(new_namespace: Callable[..., Namespace]) -> Platform:
+    """A platform with backups, which the page has turned on."""
+    platform = Platform(new_namespace(), SMALL)
+    platform.install()
+    perform(platform, "Backups of MySQL")
+    return platform
+
+
+def perform(platform: Platform, *titles: str) -> str:
+    """Run the commands below these titles of the page, in one shell, and return what they print."""
+    blocks = []
+    for title in titles:
+        (part,) = re.findall(rf"^#+ {title}\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
+        blocks += re.findall(r"```sh\n(.*?)```", part, re.DOTALL)
+    context, namespace = platform.namespace.cluster.context.name, platform.namespace.name
+    script = f"""set -euo pipefail
+kubectl() {{ command kubectl --context={context} --namespace={namespace} "$@"; }}
+helm() {{ command helm --kube-context={context} --namespace={namespace} "$@"; }}
+"""
+    run = subprocess.run(
+        ["bash", "-c", script + "".join(blocks)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=CHARTS.parent,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
+def login(platform: Platform, user: str) -> int:
+    """Return the status of a login's answer."""
+    status: int = platform.post("/api/login", {"username": user, "password": PASSWORD})["status"]
+    return status
+
+
+def sql(platform: Platform, text: str) -> None:
+    """Run SQL in the service's database, as its user."""
+    script = (
+        'mysql --defaults-file=<(printf "[client]\\npassword=%s\\n" "$(< $MYSQL_PASSWORD_FILE)") '
+        f'--user=$MYSQL_USER $MYSQL_DATABASE --execute="{text}"'
+    )
+    platform.namespace.execute("vp-mysql-0", "bash", "-c", script)
+
+
+def test_lost_users_come_back_as_the_page_says(saved: Platform) -> None:
+    before = saved.register()
+    listed = perform(saved, "Back up now")
+    assert re.search(r"chart: saved video_platform-\d{8}T\d{6}Z\.sql\.gz", listed)
+    after = saved.register()
+    sql(saved, "DELETE FROM users")
+    assert login(saved, before) == 401
+    perform(saved, "Restore")
+    saved.replicas["user-svc"] = 2
+    saved.restore()
+    assert login(saved, before) == 200
+    assert login(saved, after) == 401
+    saved.register()
+    for pod in saved.namespace.list_all("Pod", "app.kubernetes.io/name=mysql-backup"):
+        log = saved.namespace.log(pod["metadata"]["name"])
+        assert not [secret for secret in saved.secrets() if secret in log]
+
+
+def start_backup(platform: Platform, name: str) -> None:
+    """Make a Job of the CronJob, as its schedule would."""
+    found = platform.namespace.get("CronJob", "vp-mysql-backup")
+    assert found
+    job = found["spec"]["jobTemplate"]
+    platform.namespace.create({"apiVersion": "batch/v1", "kind": "Job", **job, "metadata": {"name": name}})
+
+
+def ended(platform: Platform, name: str) -> str:
+    """Return how a Job ended, or nothing while it runs."""
+    job = platform.namespace.get("Job", name)
+    assert job
+    conditions = job["status"].get("conditions", [])
+    return next((c["type"] for c in conditions if c["type"] in {"Complete", "Failed"} and c["status"] == "True"), "")
+
+
+def test_old_dumps_go_after_a_new_one_alone(saved: Platform) -> None:
+    """A dump of eight days, and half a dump of two, which a kill has left."""
+    old, half = "video_platform-20200101T000000Z.sql.gz", ".video_platform-20200101T000000Z.sql.gz.partial"
+    with_backups(saved, f"touch -d '8 days ago' {old}; touch -d '2 days ago' {half}; touch unrelated")
+    saved.namespace.scale("StatefulSet", "vp-mysql", 0)
+    saved.namespace.wait_for_pods("mysql", 0)
+    start_backup(saved, "in-vain")
+    wait_until(lambda: ended(saved, "in-vain"), 180, what="the end of a backup without MySQL")
+    assert ended(saved, "in-vain") == "Failed"
+    events = [event for event in saved.namespace.list_all("Event") if event["involvedObject"]["name"] == "in-vain"]
+    assert "BackoffLimitExceeded" in {event["reason"] for event in events if event["type"] == "Warning"}
+    assert "the backup failed" in reason(saved, "in-vain")
+    assert old in with_backups(saved, "ls")
+
+    saved.namespace.scale("StatefulSet", "vp-mysql", 1)
+    saved.wait_until_whole()
+    start_backup(saved, "again")
+    wait_until(lambda: ended(saved, "again"), 120, what="the end of a backup")
+    assert ended(saved, "again") == "Complete"
+    left = with_backups(saved, "ls -A").split()
+    assert "unrelated" in left
+    assert not {old, half} & set(left)
+
+
+def reason(platform: Platform, job: str) -> str:
+    """Return what Kubernetes shows as the reason of a Job's last failed pod."""
+    pods = platform.namespace.list_all("Pod", f"batch.kubernetes.io/job-name={job}")
+    text: str = pods[-1]["status"]["containerStatuses"][0]["state"]["terminated"]["message"]
+    return text
+
+
+def with_backups(platform: Platform, script: str) -> str:
+    """Run a shell in the folder of the dumps and return what it prints."""
+    name = "look"
+    found = platform.namespace.get("CronJob", "vp-mysql-backup")
+    assert found
+    spec = found["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    container = {
+        **spec["containers"][0],
+        "image": image("mysql"),
+        "command": ["bash", "-ceu", f"cd /backups; {script}"],
+    }
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {**spec, "containers": [container]}}
+    platform.namespace.create(pod)
+
+    def phase() -> str:
+        seen: Manifest = platform.namespace.get("Pod", name) or {}
+        text: str = seen.get("status", {}).get("phase", "")
+        return text if text in {"Succeeded", "Failed"} else ""
+
+    assert wait_until(phase, 60, what="a look at the dumps") == "Succeeded"
+    text = platform.namespace.log(name)
+    platform.namespace.delete("Pod", name, now=True)
+    wait_until(lambda: platform.namespace.get("Pod", name) is None, 30, what="the end of the look")
+    return text
