@@ -9,11 +9,17 @@ task=backup
 # Kubernetes shows the end of the log of a container that failed as the reason.
 trap 'echo "chart: the $task failed, for the reason above" >&2' ERR
 
+certificate=()
+if [ -e /run/secrets/mtls/tls.crt ]; then
+  certificate=(--ssl-mode=VERIFY_IDENTITY --ssl-ca=/run/secrets/mtls/ca.crt
+    --ssl-cert=/run/secrets/mtls/tls.crt --ssl-key=/run/secrets/mtls/tls.key)
+fi
+
 client() {
   local password
   password=$(< "$MYSQL_PASSWORD_FILE")
-  "$1" --defaults-file=<(printf '[client]\npassword="%s"\n' "${password//\\/\\\\}") \
-    --host="$MYSQL_HOST" --port=3306 --protocol=TCP --user="$MYSQL_USER" --default-character-set=utf8mb4 "${@:2}"
+  "$1" --defaults-file=<(printf '[client]\npassword="%s"\n' "${password//\\/\\\\}") --host="$MYSQL_HOST" --port=3306 --protocol=TCP \
+    --user="$MYSQL_USER" --default-character-set=utf8mb4 "${certificate[@]}" "${@:2}"
 }
 
 if [ -n "${RESTORE:-}" ]; then
