@@ -256,6 +256,8 @@ DEFINITIONS: dict[str, Schema] = {
             "imagePullSecrets": array(
                 {"anyOf": [shared("pullSecret"), string(PULL_SECRET)]}, [{"name": "pull"}], ["pull"]
             ),
+            "ipFamilyPolicy": one_of("", "SingleStack", "PreferDualStack", "RequireDualStack"),
+            "ipFamilies": array(one_of("IPv4", "IPv6"), ["IPv6"], ["IPv6", "IPv4"], maxItems=2, uniqueItems=True),
             "registry": closed(
                 {
                     "address": string(
@@ -393,6 +395,10 @@ VALUES: dict[str, dict[str, Schema]] = {
         "register": BOOLEAN,
         "registryTTLSeconds": integer(1, 5, 3600),
         "bcryptCost": integer(10, 12, 16),
+        "databasePool": closed(
+            {"size": integer(1, 5, 1000), "maxOverflow": integer(0, 20, 1000), "recycleSeconds": integer(0, 300)}
+        ),
+        "grpcReflection": BOOLEAN,
         "hashSlots": integer(0, 2, 256),
         "tls": closed({**CERTIFICATE, "clientNames": shared("podNames")}),
         "service": shared("service"),
@@ -410,6 +416,7 @@ VALUES: dict[str, dict[str, Schema]] = {
                 "issuer": string(None, "https://video.example.com"),
             }
         ),
+        "docs": BOOLEAN,
         "userService": closed({"target": string(None, "dns:///user-svc:8888")}),
         "tls": closed({**CERTIFICATE, "serverName": string(r"^[A-Za-z0-9.-]+$", "users.example.com")}),
         "service": closed(

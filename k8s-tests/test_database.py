@@ -127,6 +127,22 @@ def query(namespace: Namespace, sql: str) -> str:
     return namespace.execute("vp-mysql-0", "bash", "-c", script).strip()
 
 
+def test_more_clients_get_more_connections_without_a_restart(platform: Platform) -> None:
+    """Two pods, and one more in a rollout, each with its pool and the connection of its health check."""
+
+    def granted() -> int:
+        return int(query(platform.namespace, "SELECT @@max_connections"))
+
+    (before,) = platform.namespace.live("mysql")
+    assert granted() == 3 * (10 + 90 + 1) + 20
+    pool = {"user-svc": {**platform.values["user-svc"], "databasePool": {"maxOverflow": 190}}}
+    platform.release.upgrade({**platform.values, **pool})
+    wait_until(lambda: granted() == 3 * (10 + 190 + 1) + 20, 180, what="the connections of a larger pool")
+    (after,) = platform.namespace.live("mysql")
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    platform.release.upgrade(platform.values)
+
+
 def test_data_outlives_a_kill(platform: Platform, node: Node) -> None:
     user = platform.register()
     (pod,) = platform.namespace.live("mysql")

@@ -68,6 +68,15 @@ def test_no_secret_in_any_log(platform: Platform) -> None:
             assert not [secret for secret in secrets if secret in log]
 
 
+def test_etcd_takes_no_keys_over_http(platform: Platform) -> None:
+    """Neither from a pod that may use etcd: a browser would send this for any web page."""
+    headers = {"Content-Type": "text/plain", "Origin": "http://evil.example"}
+    request = {"method": "POST", "url": "http://vp-etcd:2379/v3/kv/put", "headers": headers}
+    answer = platform.client_pod.ask({**request, "body": '{"key": "cGxhbnRlZA==", "value": "MQ=="}'})[0]
+    assert answer["status"] == 404
+    assert platform.etcdctl("get", "planted") == ""
+
+
 def test_namespace_enforces_the_standard(platform: Platform) -> None:
     pod = {
         "apiVersion": "v1",

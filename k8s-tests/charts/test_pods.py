@@ -123,6 +123,28 @@ def test_services_select_pods_and_name_their_ports() -> None:
     assert "clusterIP" not in of_kind(manifests, "Service", "vp-etcd")["spec"]
 
 
+def test_members_are_published_to_each_other_alone() -> None:
+    """A member whose authentication is not on yet takes keys from everybody."""
+    manifests = render("video-platform", WITH_EVERYTHING["with authentication"])
+    peers = of_kind(manifests, "Service", "vp-etcd-peers")["spec"]
+    assert [port["port"] for port in peers["ports"]] == [2380]
+    assert not of_kind(manifests, "Service", "vp-etcd")["spec"].get("publishNotReadyAddresses")
+    (etcd,) = of_kind(manifests, "StatefulSet", "vp-etcd")["spec"]["template"]["spec"]["containers"]
+    assert "--advertise-client-urls=http://vp-etcd:2379" in etcd["args"]
+    assert "--enable-grpc-gateway=false" in etcd["args"]
+
+
+def test_every_service_has_the_ip_families() -> None:
+    families = {"ipFamilyPolicy": "RequireDualStack", "ipFamilies": ["IPv6", "IPv4"]}
+    values = {"global": families, "user-svc": {"metrics": {"serviceMonitor": {"enabled": True}}}}
+    services = [m["spec"] for m in render("video-platform", values) if m["kind"] == "Service"]
+    assert len(services) == 7
+    for spec in services:
+        assert families.items() <= spec.items()
+    for spec in (m["spec"] for m in render("video-platform") if m["kind"] == "Service"):
+        assert not families.keys() & spec.keys()
+
+
 def test_three_members_know_each_other() -> None:
     stateful = of_kind(render("etcd", {"replicaCount": 3}), "StatefulSet")
     arguments = dict(a[2:].partition("=")[::2] for a in stateful["spec"]["template"]["spec"]["containers"][0]["args"])

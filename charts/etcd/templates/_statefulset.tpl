@@ -83,7 +83,8 @@ spec:
             - --name=$(POD_NAME)
             - --data-dir=/var/lib/etcd/data
             - --listen-client-urls={{ $scheme }}://0.0.0.0:2379
-            - --advertise-client-urls={{ $scheme }}://$(POD_NAME).{{ $name }}-peers:2379
+            # Clients reach members that are ready: with authentication, those on which it is turned on.
+            - --advertise-client-urls={{ $scheme }}://{{ $name }}:2379
             - --listen-peer-urls={{ $scheme }}://0.0.0.0:2380
             - --initial-advertise-peer-urls={{ $scheme }}://$(POD_NAME).{{ $name }}-peers:2380
             - --initial-cluster={{ include "etcd.initialCluster" . }}
@@ -104,6 +105,8 @@ spec:
             {{- end }}
             # Probes and Prometheus ask here: nothing on this port can be written, and it never wants a password.
             - --listen-metrics-urls=http://0.0.0.0:2381
+            # It would let any web page write, by way of the browser of somebody who can reach etcd.
+            - --enable-grpc-gateway=false
             - --auto-compaction-mode={{ .Values.autoCompaction.mode }}
             - --auto-compaction-retention={{ .Values.autoCompaction.retention }}
             - --quota-backend-bytes={{ int64 .Values.quotaBackendBytes }}

@@ -63,6 +63,7 @@ metadata:
   namespace: {{ $.root.Release.Namespace | quote }}
   labels: {{- merge (dict "app.kubernetes.io/component" "metrics") (include "vp.labels" $.root | fromYaml) | toYaml | nindent 4 }}
 spec:
+  {{- with include "vp.ipFamilies" $.root }}{{ nindent 2 . }}{{ end }}
   clusterIP: None
   publishNotReadyAddresses: true
   selector: {{- include "vp.selectorLabels" $.root | nindent 4 }}

@@ -4,6 +4,17 @@ namespace: {{ .Release.Namespace | quote }}
 labels: {{- include "vp.labels" . | nindent 2 }}
 {{- end }}
 
+{{/*
+The addresses of a Service, as lines of its spec.
+*/}}
+{{- define "vp.ipFamilies" -}}
+{{- $lines := dict -}}
+{{- range $name, $value := pick .Values.global "ipFamilyPolicy" "ipFamilies" -}}
+{{- if $value }}{{ $lines = set $lines $name $value }}{{ end -}}
+{{- end -}}
+{{- with $lines }}{{ toYaml . }}{{ end -}}
+{{- end }}
+
 {{- define "vp.serviceAccount" -}}
 {{- if .Values.serviceAccount.create }}
 apiVersion: v1

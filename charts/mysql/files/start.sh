@@ -15,4 +15,6 @@ if [ -e "$mark" ]; then
 elif [ -z "$(ls -A "$data")" ]; then
   touch "$mark"
 fi
-exec docker-entrypoint.sh mysqld "$@"
+connections=()
+[ ! -e /etc/chart/max-connections ] || connections=("--max-connections=$(< /etc/chart/max-connections)")
+exec docker-entrypoint.sh mysqld "${connections[@]}" "$@"

@@ -18,6 +18,42 @@ account.sql: |
 {{- end }}
 
 {{/*
+Rendered by the chart that is installed, the only one that knows how many connections its user service may open. The parameter is MySQL's own
+context, with that of the user service, if there is one, as `userService`.
+*/}}
+{{- define "mysql.configmap" -}}
+apiVersion: v1
+kind: ConfigMap
+metadata: {{- include "vp.metadata" . | nindent 2 }}
+data:
+  {{- include "mysql.files" . | nindent 2 }}
+  {{- with include "mysql.maxConnections" . }}
+  max-connections: {{ . | quote }}
+  {{- end }}
+  {{- if .Values.backup.enabled }}
+  backup.sh: |
+    {{- .Files.Get "files/backup.sh" | trim | nindent 4 }}
+  {{- end }}
+{{- end }}
+
+{{/*
+Connections that the pods of the user service may open: each its pool and one that asks after the database's health, with one pod more in a
+rollout, and 20 for migrations, probes, backups and people. Nothing where there is no user service, or where the operator has said how many.
+*/}}
+{{- define "mysql.maxConnections" -}}
+{{- if and .userService (not (regexMatch "max[-_]connections" (printf "%s %v" .Values.configuration .Values.extraArgs))) -}}
+{{- with .userService -}}
+{{- $pods := .Values.autoscaling.maxReplicas -}}
+{{- if not .Values.autoscaling.enabled -}}
+{{- $pods = include "vp.replicas" (dict "root" . "kind" "Deployment") -}}
+{{- end -}}
+{{- $pool := .Values.databasePool -}}
+{{- add (mul (add $pods 1) (add $pool.size $pool.maxOverflow 1)) 20 | max 151 -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/*
 The labels of a pod that makes a backup. Not the server's own name: the Service would send clients there.
 */}}
 {{- define "mysql.backupLabels" -}}
