@@ -1,17 +1,24 @@
 """What can be changed about a run, and what follows from it for each process."""
 
 import os
+import re
 import secrets
-import socket
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr
 
+from service_kit.ports import PortTakenError, listen
 from service_kit.settings import EtcdSettings
 
 HOST = "127.0.0.1"
+
+_KEY_BYTES = 32
+
+_OWN_FILES = re.compile(r"users\.db.*|\.?jwt_secret.*|etcd\.log|etcd-.*")
+"""What a run leaves in its folder."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -65,22 +72,30 @@ class RunSettings(EtcdSettings):
 
 
 def taken_ports(settings: RunSettings) -> list[str]:
-    """Return a sentence for each port that another program listens on, or that cannot be used at all."""
+    """Return a sentence for each port that cannot be listened on."""
     problems = []
-    for port, (who, variable) in settings.ports.items():
-        with socket.socket() as probe:
-            # as the servers do it: a port whose last connection ended a moment ago is not taken
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-                probe.listen()
-            except PermissionError:
-                problems.append(f"port {port} for {who} needs more rights; set {variable} to one above 1023")
-            except OSError:
-                problems.append(
-                    f"port {port} for {who} is taken by another program; stop that, or set {variable} to a free port"
-                )
+    for port, (_, variable) in settings.ports.items():
+        try:
+            listen(variable, HOST, port).close()
+        except PortTakenError as error:
+            problems.append(str(error))
     return problems
+
+
+def keep_private(folder: Path) -> None:
+    """Make the folder of a run, and what runs left in it, accessible to its owner alone.
+
+    A folder that holds other things as well keeps its mode.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    names = {path.name for path in folder.iterdir()}
+    own = {name for name in names if _OWN_FILES.fullmatch(name)}
+    if own == names:
+        folder.chmod(0o700)
+    for name in own:
+        path = folder / name
+        if path.is_file() and not path.is_symlink():
+            path.chmod(0o600)
 
 
 def environment(settings: RunSettings, etcd_address: str) -> dict[str, str]:
@@ -121,16 +136,22 @@ def user_environment(settings: RunSettings, index: int) -> dict[str, str]:
 
 
 def _development_secret(folder: Path) -> Path:
-    """Return the file with this machine's own token key, made when there is none."""
+    """Return the file with this machine's own token key, made when there is none or half of one."""
     path = folder.resolve() / "jwt_secret"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
-    except FileExistsError:
-        return path
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(32))
+    if not path.exists() or _is_cut_short(path.read_bytes().strip()):
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="ascii", dir=folder, prefix=".jwt_secret-", delete=False
+        ) as file:
+            file.write(secrets.token_hex(_KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        Path(file.name).replace(path)
     return path
+
+
+def _is_cut_short(key: bytes) -> bool:
+    """Tell whether a key is what a crash left of one of ours; zeros are what file systems put in for the rest."""
+    return re.fullmatch(rb"[0-9a-f\0]*", key) is not None and (len(key) < 2 * _KEY_BYTES or 0 in key)
 
 
 def _cores() -> int:

@@ -29,7 +29,6 @@ def etcd(
     Raises:
         EtcdError: when it ends, or does not answer within `timeout` seconds.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     log = folder / "etcd.log"
     with tempfile.TemporaryDirectory(prefix="etcd-", dir=folder) as data, log.open("wb") as output:
         client = f"http://{HOST}:{port}"
@@ -40,6 +39,8 @@ def etcd(
                 f"--listen-client-urls={client}",
                 f"--advertise-client-urls={client}",
                 f"--listen-peer-urls=http://{HOST}:0",  # there are no peers
+                # Browsers can reach it from any web page, without a token.
+                "--enable-grpc-gateway=false",
                 "--unsafe-no-fsync",
                 "--log-level=warn",
             ],

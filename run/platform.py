@@ -14,6 +14,7 @@ from run.config import (
     RunSettings,
     environment,
     gateway_environment,
+    keep_private,
     taken_ports,
     user_environment,
 )
@@ -43,9 +44,11 @@ def run() -> int:
     try:
         if problems := taken_ports(settings):
             return _fail(*problems)
+        os.umask(0o077)
+        keep_private(settings.data_dir)
         with _registry(settings, stop) as (address, process):
             return 0 if stop.received else _serve(settings, stop, address, process)
-    except (ValueError, EtcdError) as error:
+    except (ValueError, OSError, EtcdError) as error:
         return _fail(str(error))
 
 

@@ -170,7 +170,9 @@ class Database:
             OSError: when the folder of a SQLite file cannot be made.
         """
         if self.source.file:
-            self.source.file.parent.mkdir(parents=True, exist_ok=True)
+            self.source.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self.source.file.exists():
+                self.source.file.touch(mode=0o600)  # SQLite gives its other files the same mode
         with self._own.connect() as connection:
             connection.execute(text(statement))
             writable = bool(self.source.file) or connection.execute(_READ_ONLY).first() is None
@@ -208,7 +210,9 @@ class Database:
         if self.source.file is None:
             yield _named_lock(connection)
             return
-        with self.source.file.with_name(f"{self.source.file.name}.lock").open("w") as lock:
+        path = self.source.file.with_name(f"{self.source.file.name}.lock")
+        path.touch(mode=0o600)
+        with path.open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

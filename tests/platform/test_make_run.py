@@ -162,7 +162,9 @@ def test_run_try_the_lines_and_stop(tree: Path, ports: dict[str, str]) -> None:
             assert not re.search(r"^error|WARNING|ERROR", terminal.text, re.MULTILINE)
             for stopped in ["user.1", "user.2", "gateway.1"]:
                 assert f"{stopped} stopped (rc=0)" in re.sub(" +", " ", terminal.text)
-    assert (tree / ".data" / "jwt_secret").stat().st_mode & 0o777 == 0o600
+    assert (tree / ".data").stat().st_mode & 0o777 == 0o700
+    assert {path.name for path in (tree / ".data").iterdir()} >= {"jwt_secret", "users.db", "etcd.log"}
+    assert {path.stat().st_mode & 0o777 for path in (tree / ".data").iterdir()} == {0o600}
 
 
 def shell(line: str) -> dict[str, Any]:
@@ -198,8 +200,7 @@ def test_a_taken_port_is_one_sentence(tree: Path, ports: dict[str, str]) -> None
     with socket.create_server(("127.0.0.1", int(ports["USER_PORT"]))), Terminal(tree, *BUILT, env=ports) as terminal:
         assert terminal.wait() == 2
         assert terminal.text.splitlines()[0] == (
-            f"error: port {ports['USER_PORT']} for user service 1 is taken by another program; "
-            "stop that, or set USER_PORT to a free port"
+            f"error: USER_PORT: cannot listen on 127.0.0.1:{ports['USER_PORT']}: Address already in use"
         )
 
 

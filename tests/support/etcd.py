@@ -121,6 +121,7 @@ class Etcd:
                     # Quicker elections, so that leases may be as short as 1 s; no fsync, since nobody pulls the plug.
                     "--heartbeat-interval=50",
                     "--election-timeout=500",
+                    "--enable-grpc-gateway=false",
                     "--unsafe-no-fsync",
                     "--log-level=warn",
                     *self._arguments,

@@ -309,3 +309,10 @@ def test_the_users_are_kept_over_restarts(tmp_path: Path, name: str) -> None:
         process.wait()
     with Process("user_svc", cwd=tmp_path) as process, ready_client(process) as client:
         assert client.login(name).code == 200
+
+
+def test_the_sqlite_file_is_its_owners_alone(shared: Client) -> None:
+    folder = shared.process.cwd / ".data"
+    assert {path.name for path in folder.iterdir()} == {"users.db", "users.db-wal", "users.db-shm", "users.db.lock"}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
