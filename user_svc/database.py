@@ -43,7 +43,7 @@ RENEWAL_INTERVAL = 1.0
 _SQLITE_BUSY_MS = 2000
 _OPENED_AT = "opened_at"
 _NO_LOCKS = {ER.UNKNOWN_ERROR, ER.NOT_SUPPORTED_YET}
-"""How GET_LOCK is refused: by Percona XtraDB Cluster (pxc_strict_mode), and by MariaDB with Galera."""
+"""How GET_LOCK is refused: by Percona XtraDB Cluster (pxc_strict_mode), and by releases of MariaDB with Galera."""
 
 _CODES = {
     code: prefix + name

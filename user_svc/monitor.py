@@ -1,4 +1,4 @@
-"""Watching the database: brings the schema up when it answers, and knows whether it does and accepts writes."""
+"""Watching the database: migrates the schema when it answers, and knows whether it does and accepts writes."""
 
 import logging
 import threading
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class DatabaseMonitor:
-    """Asks the database once a second on a thread of its own, and brings the schema up whenever it comes back."""
+    """Asks the database once a second on a thread of its own, and migrates the schema whenever it comes back."""
 
     def __init__(self, database: Database, variable: str, on_change: Callable[[], None]) -> None:
         """`variable` is the setting that says where the database is, for the log."""
