@@ -182,7 +182,7 @@ class Etcd:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def ctl(self, *arguments: str, stdin: str = "") -> str:
-        """Run etcdctl against it and return what that prints.
+        """Run etcdctl against it, with `stdin` to read, and return what that prints.
 
         Raises:
             AssertionError: when etcdctl fails, with what it said.

@@ -27,7 +27,12 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
     `before` runs in each call and may wait or abort it; `refusal` is the code and msg of every answer when it is set.
     """
 
-    def __init__(self, port: int = 0, before: Callable[[str, grpc.ServicerContext], None] | None = None) -> None:
+    def __init__(
+        self,
+        port: int = 0,
+        before: Callable[[str, grpc.ServicerContext], None] | None = None,
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> None:
         self.before = before
         self.refusal: tuple[int, str] | None = None
         self.calls: list[str] = []
@@ -45,7 +50,11 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
         self.health = health.HealthServicer(experimental_non_blocking=False)
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         user_pb2_grpc.add_UserServiceServicer_to_server(self, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        address = f"127.0.0.1:{port}"
+        if credentials is None:
+            self.port = self._server.add_insecure_port(address)
+        else:
+            self.port = self._server.add_secure_port(address, credentials)
         self.serving(yes=True)
         self._server.start()
 
