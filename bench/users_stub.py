@@ -1,4 +1,7 @@
-"""A user service that answers at once, so that what is measured is the gateway. Run as a process."""
+"""A user service that answers at once, so that what is measured is the gateway. Run as a process.
+
+With GRPC_TLS_CERT_FILE and its companions it demands the gateway's certificate, as the user service does.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,6 +10,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from bench.listening import announce
 from protos.user.v1 import user_pb2, user_pb2_grpc
+from service_kit.files import Reader, Use
+from service_kit.grpc_tls import ClientNames, server_credentials
+from service_kit.settings import GrpcTlsSettings, load
 
 _WATCHERS = ThreadPoolExecutor(64)
 """A thread for each gateway's health watch."""
@@ -24,13 +30,21 @@ class InstantUsers(user_pb2_grpc.UserServiceServicer):
 
 def serve(users: InstantUsers) -> tuple[grpc.Server, int]:
     """Serve `users` and their health on a free port of loopback; returns the server and the port."""
-    server = grpc.server(ThreadPoolExecutor(8))
+    tls = load(GrpcTlsSettings).tls_files("GRPC_TLS", Use.SERVER, Use.CLIENT)
+    certificates = tls.follow(Reader()) if tls is not None else None
+    names: list[grpc.ServerInterceptor] = []
+    if certificates is not None:
+        names.append(ClientNames(["gateway-svc"], certificates))
+    server = grpc.server(ThreadPoolExecutor(8), interceptors=names)
     user_pb2_grpc.add_UserServiceServicer_to_server(users, server)
     # Its way without a thread a watcher deadlocks: sending a status holds a lock that the event thread waits for.
     healthy = health.HealthServicer(experimental_non_blocking=False, experimental_thread_pool=_WATCHERS)
     healthy.set("user.v1.UserService", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    if certificates is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        port = server.add_secure_port("127.0.0.1:0", server_credentials(certificates))
     server.start()
     return server, port
 

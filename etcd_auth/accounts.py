@@ -166,6 +166,9 @@ class Accounts:
         except grpc.RpcError as error:
             if unless and unless in (error.details() or ""):
                 return None
+            if not self._metadata and "permission denied" in (error.details() or ""):
+                # Another sidecar has turned authentication on; etcd looks for the certificate's name among its users.
+                raise Unavailable("etcd is not ready to be changed: authentication has just been turned on") from error
             raise _translated(error) from error
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from bench import rates, tokens
+from bench import certificates, rates, tokens
 from bench.processes import CLIENT_CORE, CREDENTIALS, SERVER_CORE, Service, gateway, service
 from bench.rates import Extent, compare
 from bench.report import Figure, at_least, at_most, fact
@@ -42,6 +42,7 @@ def measure(folder: Path, extent: Extent) -> list[Figure]:
         register = rates.measure(pair, Request("/api/register", CREDENTIALS), folder, extent)
         figures.append(_ratio("POST /api/register over gRPC, gateway / FastAPI", register, "FastAPI", 1.75))
         figures.append(at_most("gateway, resident after this load", ours.resident_mib(), 105, "MiB"))
+        figures.append(_encryption(ours, folder, extent))
     figures.append(at_most("gateway, cold start to ready", started_in, 3, "s"))
     return figures
 
@@ -49,6 +50,19 @@ def measure(folder: Path, extent: Extent) -> list[Figure]:
 def _ratio(name: str, measured: dict[str, list[float]], to: str, goal: float | None) -> Figure:
     ratio, detail = compare(measured["gateway"], measured[to])
     return fact(name, ratio, detail=detail) if goal is None else at_least(name, ratio, goal, detail=detail)
+
+
+def _encryption(plain: Service, folder: Path, extent: Extent) -> Figure:
+    """Compare with a gateway whose calls go over mutual TLS."""
+    files = certificates.write(folder)
+    with (
+        service("bench.users_stub", folder, files, core=CLIENT_CORE) as users,
+        gateway(folder, users.target, files) as encrypted,
+    ):
+        register = rates.measure(
+            {"gateway": encrypted, "plain": plain}, Request("/api/register", CREDENTIALS), folder, extent
+        )
+    return _ratio("POST /api/register over gRPC, with TLS / in clear", register, "plain", 0.9)
 
 
 def _log_line(ping: dict[str, list[float]]) -> Figure:

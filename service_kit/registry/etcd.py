@@ -227,6 +227,9 @@ class Client:
             return read(method(request, timeout=self._timeout, metadata=self._metadata))
         except grpc.RpcError as broken:
             error = _translated(broken)
+            if error.cause is Cause.PERMISSION and len(self._metadata) == 1:
+                # There is no token: the user is the common name of the certificate, or has none.
+                error = EtcdError(Cause.NO_CREDENTIALS, error.details, refused=True)
             if error.cause is Cause.NO_CREDENTIALS and self.auth_is_off:
                 error.cause = Cause.TOKEN  # authentication has been turned on since
             raise error from broken

@@ -11,6 +11,7 @@ from typing import Self
 
 import pytest
 
+from tests.support.certificates import Authority, Mount
 from tests.support.etcd import Etcd
 from tests.support.wait import wait_until
 
@@ -194,6 +195,38 @@ def test_several_loops_are_no_trouble(etcd: Etcd, tmp_path: Path) -> None:
         for loop in loops:
             wait_until(loop.on.exists, 20)
         assert holds(etcd)
+
+
+def test_etcd_is_looked_after_over_tls_with_a_renewed_password(tmp_path: Path) -> None:
+    authority = Authority()
+    files = Mount(tmp_path / "files", authority.issue("127.0.0.1"))
+    password = tmp_path / "registrar"
+    password.write_text(PASSWORDS["registrar"])
+    env = {
+        **files.env("ETCD"),
+        "REGISTRAR_PASSWORD": "",
+        "REGISTRAR_PASSWORD_FILE": str(password),
+        "FILE_POLL_INTERVAL": "0.2",
+    }
+    with Etcd("--bcrypt-cost=4", tls=files) as etcd, Loop(etcd, tmp_path, ETCD_ADDRESS=etcd.address, **env) as loop:
+        wait_until(loop.on.exists, 15)
+        assert holds(etcd)
+        password.write_text("another-canary")
+        given = ("--user=registrar:another-canary", "get", "--prefix", f"{PREFIX}/")
+
+        def is_taken() -> bool:
+            try:
+                etcd.ctl(*given)
+            except AssertionError:
+                return False
+            return True
+
+        wait_until(is_taken, 15, what="etcd to have the renewed password")
+        etcd.kill()
+        files.renew(Authority("another").issue("127.0.0.1"))
+        etcd.start()
+        wait_until(loop.on.exists, 15)
+    assert "another-canary" not in loop.log
 
 
 @pytest.mark.parametrize(

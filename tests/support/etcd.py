@@ -301,7 +301,8 @@ class Etcd:
             self._kv.Range(etcdrpc.RangeRequest(key=b"\0"), timeout=1)
         except grpc.RpcError as error:
             self._disconnect()
-            return error.code() is grpc.StatusCode.INVALID_ARGUMENT  # it wants a user name
+            # It wants a user name; one that asks for certificates takes an absent common name for such.
+            return error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.PERMISSION_DENIED)
         return True
 
     def _disconnect(self) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from service_kit.settings import InvalidSettingsError, load
+from tests.support.certificates import Authority
 from tests.support.process import Process
 from user_svc.config import UserSettings
 
@@ -42,6 +43,29 @@ def test_db_password_stands_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch, DB_DSN="u@tcp(h)/db", DB_PASSWORD=CANARY)
     assert settings.database.connect["password"] == CANARY.encode()
     assert CANARY not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("env", "problem"),
+    [
+        ({"DB_CA_FILE": "ca.crt"}, "DB_CA_FILE and DB_CERT_FILE need a DB_DSN"),
+        ({"DB_DSN": "sqlite:///x.db", "DB_CA_FILE": "ca.crt"}, "DB_CA_FILE and DB_CERT_FILE are not for SQLite"),
+        ({"DB_DSN": "u@tcp(h)/db?tls=skip-verify", "DB_CA_FILE": "ca.crt"}, "parameter tls: leaves out"),
+        ({"DB_DSN": "u@tcp(h)/db?ssl_ca=ca.crt", "DB_CA_FILE": "ca.crt"}, "keep one of them"),
+        ({"DB_DSN": "u@tcp(h)/db", "DB_CERT_FILE": "tls.crt", "DB_KEY_FILE": "tls.key"}, "without DB_CA_FILE"),
+        ({"DB_DSN": "u@tcp(h)/db", "DB_CERT_FILE": "tls.crt"}, "DB_KEY_FILE: must be set when DB_CERT_FILE is"),
+        ({"DB_DSN": "u@tcp(h)/db", "DB_CA_FILE": "missing.crt"}, "DB_CA_FILE: missing.crt does not exist"),
+        ({"DB_DSN": "u@tcp(h)/db", "DB_CA_FILE": "tls.key"}, "DB_CA_FILE: tls.key holds no certificate"),
+    ],
+)
+def test_files_of_the_database_agree(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, env: dict[str, str], problem: str
+) -> None:
+    files = Authority().issue("a client")
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    found = problems(monkeypatch, **env)
+    assert any(problem in each for each in found), found
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service_kit.settings import EtcdSettings, InvalidSettingsError, hosts_and_ports, load
+from service_kit.settings import EtcdSettings, GrpcTlsSettings, InvalidSettingsError, hosts_and_ports, load
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +63,42 @@ def test_a_prefix_is_a_clean_path(monkeypatch: pytest.MonkeyPatch, prefix: str) 
     monkeypatch.setenv("REGISTRY_PREFIX", prefix)
     with pytest.raises(ValueError, match="registry_prefix"):
         EtcdSettings()
+
+
+@pytest.mark.parametrize(
+    ("env", "problem"),
+    [
+        ({"ETCD_ADDRESS": "https://a:1"}, "ETCD_CA_FILE: must be set when ETCD_ADDRESS begins with https://"),
+        (
+            {"ETCD_ADDRESS": "https://a:1,b:1", "ETCD_CA_FILE": "ca"},
+            "ETCD_ADDRESS: must begin with https:// for all members or for none",
+        ),
+        (
+            {"ETCD_ADDRESS": "a:1", "ETCD_CA_FILE": "ca"},
+            "ETCD_CA_FILE: is set, but ETCD_ADDRESS does not begin with https://",
+        ),
+        (
+            {"ETCD_ADDRESS": "https://a:1", "ETCD_CA_FILE": "ca", "ETCD_CERT_FILE": "cert"},
+            "ETCD_KEY_FILE: must be set when ETCD_CERT_FILE is",
+        ),
+    ],
+)
+def test_settings_of_tls_to_etcd_agree(monkeypatch: pytest.MonkeyPatch, env: dict[str, str], problem: str) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSettingsError) as refused:
+        load(EtcdSettings)
+    assert problem in refused.value.problems
+
+
+def test_grpc_wants_all_three_files_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(GrpcTlsSettings).tls_files("GRPC_TLS") is None
+    monkeypatch.setenv("GRPC_TLS_KEY_FILE", "key")
+    with pytest.raises(InvalidSettingsError, match=r"GRPC_TLS_KEY_FILE: is set, but GRPC_TLS_CERT_FILE is not"):
+        load(GrpcTlsSettings)
+    monkeypatch.setenv("GRPC_TLS_CERT_FILE", "cert")
+    with pytest.raises(InvalidSettingsError, match=r"GRPC_TLS_CA_FILE: must be set when GRPC_TLS_CERT_FILE is"):
+        load(GrpcTlsSettings)
 
 
 @pytest.mark.parametrize("name", ["ETCD_USERNAME", "ETCD_PASSWORD"])
