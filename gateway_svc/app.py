@@ -27,7 +27,7 @@ ERRORS = {
 
 
 def build(
-    users: UsersClient, tokens: Tokens, health: Health, *, body_timeout: float, access_log: AccessLog
+    users: UsersClient, tokens: Tokens, health: Health, *, body_timeout: float, access_log: AccessLog, docs: bool
 ) -> AsyncApp:
     """Return the gateway's application; it depends on no server.
 
@@ -41,6 +41,7 @@ def build(
         health=health,
         body_timeout=body_timeout,
         access_log=access_log,
+        docs=docs,
     )
 
 
@@ -52,6 +53,7 @@ def serve(
     health: Health,
     body_timeout: float,
     access_log: AccessLog,
+    docs: bool = True,
 ) -> AsyncApp:
     """Return an application that serves `contract` by the methods of `handlers`, named as its operationIds.
 
@@ -65,6 +67,7 @@ def serve(
         access_log=access_log,
         is_draining=lambda: health.draining,
         body_timeout=body_timeout,
+        docs=docs,
     )
     app = AsyncApp("gateway_svc", middlewares=[middleware.around], resolver=Resolver(partial(getattr, handlers)))
     app.add_api(contract)

@@ -56,6 +56,8 @@ class GatewaySettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     jwt_issuer: str = Field(default="video-platform", min_length=1, max_length=255)
     user_service_target: str | None = Field(default=None, validate_default=True)
     """Any gRPC target, such as `dns:///user-svc:8888`; the registry is not asked then."""
+    docs: bool = True
+    """Whether /docs and /openapi.json are served."""
     max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
     """How many clients may be connected at a time, if the limit of open files allows so many."""
     head_timeout: float = Field(default=10.0, gt=0, le=600)

@@ -52,14 +52,21 @@ _REDIRECT: Document = (308, None, b"", [(b"location", b"../docs"), (b"content-le
 class Documents:
     """The documents of a contract, each at a path of its own."""
 
-    def __init__(self) -> None:
-        self._found: dict[str, Document] = {"/docs/": _REDIRECT}
+    def __init__(self, *, served: bool = True) -> None:
+        """Find no document at all unless they are `served`."""
+        self._served = served
+        self._found: dict[str, Document] = {}
+        if not served:
+            return
+        self._found["/docs/"] = _REDIRECT
         for name in ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"):
             self._add(f"/docs/{name}", _TYPES[name.rpartition(".")[2]], (swagger_ui_path / name).read_bytes())
         self._add("/docs/start.js", _TYPES["js"], _START.encode())
 
     def add(self, specification: Specification) -> None:
         """Serve `specification`."""
+        if not self._served:
+            return
         title = specification["info"]["title"]
         self._add("/docs", b"text/html; charset=utf-8", _INDEX.format(title=title).encode())
         # Relative to the document: behind a proxy that strips a prefix, /openapi.json does not know where it is.

@@ -50,6 +50,7 @@ class ContractMiddleware(SpecMiddleware):
         access_log: AccessLog,
         is_draining: Callable[[], bool],
         body_timeout: float,
+        docs: bool,
     ) -> None:
         """Prepare to serve.
 
@@ -59,6 +60,7 @@ class ContractMiddleware(SpecMiddleware):
             access_log: gets a line for each request.
             is_draining: whether clients should open no further requests on their connections.
             body_timeout: seconds that the body of a request may take to arrive.
+            docs: whether the contracts themselves are served.
         """
         self._authenticate = authenticate
         self._errors = errors
@@ -66,7 +68,7 @@ class ContractMiddleware(SpecMiddleware):
         self._is_draining = is_draining
         self._body_timeout = body_timeout
         self._routes = Routes()
-        self._documents = Documents()
+        self._documents = Documents(served=docs)
         self._specifications: list[Specification] = []
         self._next: ASGIApp
 

@@ -12,13 +12,11 @@ from starlette.types import Scope
 from gateway_svc import metrics
 from gateway_svc.contract import Operation
 from service_kit.telemetry import context, tracing
-from service_kit.telemetry.access_log import AccessLog
+from service_kit.telemetry.access_log import ALWAYS_LOGGED, AccessLog
 
 CLIENT_CLOSED_REQUEST = 499
 """The status that is counted and logged when the client hangs up first; nginx's number, as there is no standard one."""
 
-_ALWAYS_LOGGED = {401, 409}
-"""Statuses below 500 that are logged whatever the share of requests is: signs of guessing."""
 _KNOWN_METHODS = {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
 
 
@@ -67,7 +65,7 @@ class Observed:
         seconds = time.perf_counter() - self._began
         metrics.requests.end(self._method, route, status, seconds)
         fields = {"method": self._method, "route": route, "code": status, "duration": round(seconds, 6)}
-        if status >= 500 or status in _ALWAYS_LOGGED:
+        if status >= 500 or status in ALWAYS_LOGGED:
             fields["peer"] = _address(self._scope)
             self._access_log.log(fields, _level(status), always=status)
         else:

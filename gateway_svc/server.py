@@ -94,6 +94,7 @@ class Server:
             tokens,
             self._health,
             body_timeout=settings.body_timeout,
+            docs=settings.docs,
             access_log=AccessLog(
                 "gateway_svc.access", "request", settings.access_log_sample, asyncio.get_running_loop()
             ),

@@ -6,11 +6,12 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import grpc
 
 from service_kit.telemetry import tracing
-from service_kit.telemetry.access_log import AccessLog
+from service_kit.telemetry.access_log import ALWAYS_LOGGED, AccessLog
 from service_kit.telemetry.context import (
     LOG_RANDOM,
     METADATA_KEY,
@@ -36,9 +37,6 @@ _LEVELS = {
 
 _FAULTS = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL}
 """Those that the conventions call a server's errors; the others are its caller's."""
-
-_ALWAYS_LOGGED = (401, 409)
-"""Business codes whose lines are written whatever ACCESS_LOG_SAMPLE is, as the gateway's of the same requests are."""
 
 _Behavior = Callable[[Any, grpc.ServicerContext], Any]
 
@@ -131,7 +129,9 @@ class CallInterceptor(grpc.ServerInterceptor):
                 fields |= {"method": method, "code": code.name, "duration": round(duration, 6)}
                 level = _LEVELS.get(code, logging.WARNING)
                 result = fields.get("result")
-                always = code.name if level > logging.INFO else result if result in _ALWAYS_LOGGED else None
+                always = code.name if level > logging.INFO else result if result in ALWAYS_LOGGED else None
+                if always is not None:
+                    fields["peer"] = _address(context.peer())
                 self._access_log.log(fields, level, always=always)
                 if span.is_recording:
                     _describe(span, code, request_context.trace_id)
@@ -158,6 +158,12 @@ def _describe(span: Span, code: grpc.StatusCode, trace_id: str) -> None:
         span.set_attributes({f"rpc.request.metadata.{METADATA_KEY}": (trace_id,)})
     if code in _FAULTS:
         span.set_error(code.name)
+
+
+def _address(peer: str) -> str:
+    """Return the address in gRPC's name of a connection's other end, such as `ipv6:%5B::1%5D:50000`."""
+    address = unquote(peer.partition(":")[2]).rpartition(":")[0]
+    return address.removeprefix("[").removesuffix("]").removeprefix("::ffff:")
 
 
 def _failure(error: Exception) -> _Failure:

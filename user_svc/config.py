@@ -43,6 +43,8 @@ class UserSettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     advertise_address: str | None = Field(default=None, validate_default=True)
     """What is registered: an IP address, alone or with a port."""
 
+    grpc_reflection: bool = True
+    """Whether those who may call are told which methods there are."""
     registry_ttl: int = Field(default=10, ge=1, le=3600)
     """Seconds that a lost instance stays registered."""
 

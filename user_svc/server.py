@@ -96,7 +96,8 @@ class Server:
         self._stored_costs = StoredCosts(store, hasher, lambda: self._monitor.answers)
         user_pb2_grpc.add_UserServiceServicer_to_server(users, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
-        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
+        if settings.grpc_reflection:
+            reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         address = ports.listen_with(
             self._add_port(certificates), "LISTEN_PORT", settings.listen_host, settings.listen_port
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.gateway_svc.conftest import CREDENTIALS
+from tests.gateway_svc.conftest import CREDENTIALS, StartGateway, admin
 from tests.support.chromium import BINARY, Chromium
 from tests.support.process import Process
 from tests.support.proxies import nginx
@@ -29,6 +29,16 @@ def test_it_is_locked_up(client: httpx.Client) -> None:
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["referrer-policy"] == "no-referrer"
     assert client.get("/docs/index.html").status_code == 404
+
+
+def test_docs_can_be_turned_off(start_gateway: StartGateway, users: UsersStub) -> None:
+    gateway = start_gateway(USER_SERVICE_TARGET=users.target, DOCS="false")
+    for path in ("/docs", "/docs/", "/docs/swagger-ui.css", "/openapi.json"):
+        for method in ("GET", "POST"):
+            answer = httpx.request(method, f"http://{gateway.target}{path}")
+            assert (answer.status_code, answer.json()) == (404, {"code": 404, "msg": "接口不存在"})
+    assert 'route="/docs"' not in admin(gateway, "/metrics").text
+    assert httpx.get(f"http://{gateway.target}/ping").status_code == 200
 
 
 def test_docs_with_a_slash_redirects(client: httpx.Client) -> None:

@@ -122,6 +122,16 @@ def test_a_call_logs_one_line_under_its_trace_id(
     assert line["duration"] >= 0
 
 
+def test_lines_that_are_always_logged_name_the_caller(shared: Client, name: str) -> None:
+    def line(result: int) -> dict[str, Any]:
+        return wait_until(lambda: records(shared, trace_id=name, result=result))[0]
+
+    for _ in range(2):
+        shared.register(name, metadata=[("x-trace-id", name)])
+    assert "peer" not in line(200)
+    assert line(409)["peer"] == "127.0.0.1"
+
+
 def test_a_malformed_trace_id_is_replaced(shared: Client, name: str) -> None:
     before = len(records(shared, method="Register"))
     shared.register(name, "short", metadata=[("x-trace-id", "no trace id")])
@@ -245,6 +255,17 @@ def test_reflection(shared: Client) -> None:
     request = reflection_pb2.ServerReflectionRequest(list_services="")
     (answer,) = stub.ServerReflectionInfo(iter([request]), timeout=10)
     assert {service.name for service in answer.list_services_response.service} >= {SERVICE, "grpc.health.v1.Health"}
+
+
+def test_reflection_can_be_turned_off(tmp_path: Path) -> None:
+    env = {"GRPC_REFLECTION": "false"}
+    with Process("user_svc", env=env, cwd=tmp_path) as process, ready_client(process) as client:
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(client.channel)
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        with pytest.raises(grpc.RpcError) as refused:
+            list(stub.ServerReflectionInfo(iter([request]), timeout=10))
+        assert code_of(refused.value) is grpc.StatusCode.UNIMPLEMENTED
+        assert client.register("alice").code == 200
 
 
 @pytest.mark.parametrize("cost", [4, 11])
