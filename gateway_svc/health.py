@@ -3,6 +3,8 @@
 import asyncio
 import time
 
+from service_kit.threads import EssentialThread, died
+
 BEAT = 1.0
 """Seconds between the event loop's signs of life."""
 STUCK_AFTER = 5.0
@@ -14,6 +16,8 @@ class Health:
 
     def __init__(self) -> None:
         self.draining = False
+        self.threads: list[EssentialThread] = []
+        """Those that the process needs beside the event loop's."""
         self._found_users = False
         self._last_beat = time.monotonic()
 
@@ -30,7 +34,7 @@ class Health:
     def livez(self) -> str | None:
         """Return what is wrong with the process, None when nothing is."""
         silent = time.monotonic() - self._last_beat
-        return f"the event loop has been stuck for {silent:.0f} s" if silent > STUCK_AFTER else None
+        return f"the event loop has been stuck for {silent:.0f} s" if silent > STUCK_AFTER else died(self.threads)
 
     def readyz(self) -> str | None:
         """Return why no traffic is wanted, None when it is."""

@@ -22,6 +22,7 @@ _verifications = Counter("token_verifications_total", "Bearer tokens that were c
 _connections = Gauge("http_connections", "Connections of clients.")
 _refused_connections = Counter("http_connections_refused", "Connections beyond the limit, closed at once.")
 
+_users_reachable = Gauge("users_reachable", "1 while a call could be sent to a user service, otherwise 0.")
 _endpoints = Gauge("registry_endpoints", "Instances in use.", ["service"])
 _snapshot_age = Gauge("registry_snapshot_age_seconds", "Since the registry last confirmed the instances.")
 _propagation = Histogram(
@@ -123,6 +124,11 @@ def follow_registry(service: str, age: Callable[[], float]) -> None:
 def endpoints_known(service: str, count: int) -> None:
     """Report how many instances of `service` are in use."""
     _endpoints.labels(service).set(count)
+
+
+def users_reachable(reachable: bool) -> None:
+    """Report whether a call could be sent to a user service now."""
+    _users_reachable.set(reachable)
 
 
 def endpoints_in_use(seconds: float) -> None:

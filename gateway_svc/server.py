@@ -123,6 +123,7 @@ class Server:
         if self._certificates is not None:
             self._certificates.on_change(renew)
         self._reader.start()
+        self._health.threads.append(self._reader.thread)
 
     def _find_users(self) -> Resolver | None:
         settings = self._settings
@@ -144,6 +145,7 @@ class Server:
             on_change=changed,
         )
         metrics.follow_registry(service, lambda: resolver.snapshot.age if resolver.snapshot else math.nan)
+        self._health.threads.append(resolver.thread)
         resolver.start()
         return resolver
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import grpc
 import grpc.aio
 
+from gateway_svc.reachability import Reachability
 from protos.user.v1 import user_pb2, user_pb2_grpc
 from protos.user.v1.contract import SERVICE
 from service_kit import grpc_tls
@@ -104,6 +105,7 @@ class UsersClient:
         self._stub: user_pb2_grpc.UserServiceAsyncStub | None = None
         self._swap: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        self._reachability = Reachability()
 
     def use(self, target: str, on_use: Callable[[], None]) -> None:
         """Call `target`, any gRPC target, from as soon as an instance there is ready; until then the one before.
@@ -153,6 +155,7 @@ class UsersClient:
         """Let calls in flight finish for `grace` seconds and close the channels."""
         if self._swap is not None:
             self._swap.cancel()
+        self._reachability.stop()
         if self._channel is not None:
             self._retire(self._channel, grace)
         if self._closing:
@@ -176,6 +179,8 @@ class UsersClient:
         return self._stub
 
     def _take(self, channel: grpc.aio.Channel) -> None:
+        if channel is not self._channel:
+            self._reachability.follow(channel)
         self._channel = channel
         self._stub = user_pb2_grpc.UserServiceStub(channel)
 
@@ -191,9 +196,10 @@ class UsersClient:
             if channel is not self._channel:
                 self._retire(channel, 0)
             raise
-        if self._channel is not None and self._channel is not channel:
-            self._retire(self._channel, LOGIN_DEADLINE)
+        before = self._channel
         self._take(channel)
+        if before is not None and before is not channel:
+            self._retire(before, LOGIN_DEADLINE)
         on_use()
 
 

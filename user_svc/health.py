@@ -11,6 +11,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from service_kit import grpc_tls
 from service_kit.files import Certificates, MountedFiles
+from service_kit.threads import EssentialThread, died
 from user_svc import metrics
 
 READINESS = "readiness"
@@ -56,7 +57,7 @@ class Health:
         # Watch takes no thread a watcher, and neither Check nor Watch one of those that calls wait for hashes on.
         self._threads = ThreadPoolExecutor(_CHECK_THREADS, thread_name_prefix="health")
         self.servicer = _Servicer(self._threads)
-        self.thread = threading.Thread(target=self._run, name="health", daemon=True)
+        self.thread = EssentialThread("health", self._run)
         self.refresh()
 
     def start(self) -> None:
@@ -115,10 +116,10 @@ class Liveness:
     def __init__(
         self,
         target: str,
-        threads: Collection[threading.Thread],
+        threads: Collection[EssentialThread],
         certificates: MountedFiles[Certificates] | None = None,
     ) -> None:
-        """Ask `target`, with the port's own `certificates` where it wants TLS; `threads` must not end by themselves."""
+        """Ask `target`, with the port's own `certificates` where it wants TLS; none of `threads` may have died."""
         self._target = target
         self._certificates = certificates
         self._connect()
@@ -131,9 +132,8 @@ class Liveness:
         """Return what is wrong with the process, None when nothing is."""
         if self._ended:
             return None
-        for thread in self._threads:
-            if thread.ident is not None and not thread.is_alive():
-                return f"the thread {thread.name!r} has died"
+        if dead := died(self._threads):
+            return dead
         request = health_pb2.HealthCheckRequest(service=LIVENESS)
         try:
             answer = self._stub.Check(request, timeout=_CHECK_TIMEOUT, wait_for_ready=True)

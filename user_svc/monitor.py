@@ -7,6 +7,7 @@ from collections.abc import Callable
 from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
+from service_kit.threads import EssentialThread
 from user_svc import schema
 from user_svc.database import Database, code_name, explain
 
@@ -38,7 +39,7 @@ class DatabaseMonitor:
         self._cause = "not asked yet"
         self._wake = threading.Event()
         self._stopped = False
-        self.thread = threading.Thread(target=self._run, name="database monitor", daemon=True)
+        self.thread = EssentialThread("database monitor", self._run)
 
     @property
     def answers(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from service_kit.threads import EssentialThread
 from user_svc.database import DatabaseUnavailableError, code_name
 from user_svc.passwords import Hasher
 from user_svc.store import Store
@@ -27,7 +28,7 @@ class StoredCosts:
         self._hasher = hasher
         self._is_usable = is_usable
         self._stopped = threading.Event()
-        self.thread = threading.Thread(target=self._run, name="stored costs", daemon=True)
+        self.thread = EssentialThread("stored costs", self._run)
 
     def start(self) -> None:
         """Start looking."""

@@ -39,7 +39,7 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableSort,
 )
 
-from monitoring.limits import GATEWAY, USERS
+from monitoring.limits import GATEWAY, JOBS, USERS
 
 TAG = "video-platform"
 
@@ -48,6 +48,8 @@ GATEWAYS = f"{GATEWAY},{_PLACE}"
 """Selects the gateways that the variables name."""
 USER_SERVICES = f"{USERS},{_PLACE}"
 """Selects the user services that the variables name."""
+EVERY_PROCESS = f"{JOBS},{_PLACE}"
+"""Selects both."""
 OBJECTIVES = f'{GATEWAY},namespace=~"$namespace"'
 """Selects what is recorded of all gateways together."""
 

@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
-from monitoring.dashboards.builders import GATEWAYS, USER_SERVICES, dashboard, graph, quantiles, states
+from monitoring.dashboards.builders import EVERY_PROCESS, GATEWAYS, USER_SERVICES, dashboard, graph, quantiles, states
 from monitoring.limits import JOBS, REGISTRATIONS, SNAPSHOT_AGE
 
 
@@ -62,6 +62,16 @@ def build() -> Dashboard:
             )
         )
         .with_panel(
+            states(
+                "Which gateway reaches a user service?",
+                "All should. One that does not has no instance that is serving, or cannot resolve USER_SERVICE_TARGET: "
+                "its log has the cause.",
+                {"{{instance}}": f"users_reachable{{{GATEWAYS}}}"},
+                yes="reached",
+                no="not reached",
+            )
+        )
+        .with_panel(
             graph(
                 "How old is what each gateway knows?",
                 "Up to 5 s is normal. What is old is still used; instances that are gone are noticed by health checks.",
@@ -76,6 +86,25 @@ def build() -> Dashboard:
                 "From the registry's word that instances have changed to a channel that is ready for them.",
                 "s",
                 quantiles("registry_propagation_seconds", GATEWAYS),
+            )
+        )
+        .with_row(Row("Is it in order?"))
+        .with_panel(
+            graph(
+                "Where is etcd's authentication off?",
+                "1: etcd takes anyone's writes although ETCD_USERNAME is set. A wiped etcd is so until its sidecar has "
+                "made the users again.",
+                "short",
+                {"{{instance}}": f"registry_auth_off{{{EVERY_PROCESS}}}"},
+            )
+        )
+        .with_panel(
+            states(
+                "Do all threads live?",
+                "A process that has lost one fails its liveness probe and is restarted.",
+                {"{{instance}} {{thread}}": f"thread_alive{{{EVERY_PROCESS}}}"},
+                yes="alive",
+                no="died",
             )
         )
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from service_kit.files import metrics
+from service_kit.threads import EssentialThread
 
 INTERVAL = 10.0
 """Seconds between two looks at the files, at most."""
@@ -103,7 +104,7 @@ class Reader:
         self._interval = interval
         self._sets: list[MountedFiles[object]] = []
         self._stopped = threading.Event()
-        self.thread = threading.Thread(target=self._run, name="mounted files", daemon=True)
+        self.thread = EssentialThread("mounted files", self._run)
 
     def follow(self, files: Sequence[File], parse: Callable[[Contents], T]) -> MountedFiles[T]:
         """Read a set of files now and whenever it changes.

@@ -9,7 +9,12 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
+from prometheus_client import Gauge
+
 from service_kit.registry.etcd import Cause, Client, EtcdConfig, EtcdError, Watch, WatchAnswer
+from service_kit.threads import EssentialThread
+
+_auth_off = Gauge("registry_auth_off", "1 while etcd wants no password although ETCD_USERNAME is set, otherwise 0.")
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +65,7 @@ class Supervisor(ABC):
         self._failing = False
         self._complaints: set[Cause | None] = set()
         self._auth_is_off = False
-        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.thread = EssentialThread(name, self._run)
 
     def start(self) -> None:
         """Begin, in the background: returns at once, whether etcd is there or not.
@@ -195,6 +200,11 @@ class Supervisor(ABC):
             logger.warning("%s: %s (%s)", self._name, error, endpoint)
 
     def _note_auth(self, client: Client) -> None:
-        if client.auth_is_off and not self._auth_is_off:
-            logger.info("%s: etcd has authentication turned off; ETCD_USERNAME is not used", self._name)
+        if client.auth_is_off == self._auth_is_off:
+            return
         self._auth_is_off = client.auth_is_off
+        _auth_off.set(client.auth_is_off)
+        if client.auth_is_off:
+            logger.warning("%s: etcd wants no password: turn its authentication on, or unset ETCD_USERNAME", self._name)
+        else:
+            logger.info("%s: etcd has its authentication on", self._name)

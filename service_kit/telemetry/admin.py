@@ -12,7 +12,6 @@ import logging
 import os
 import resource
 import socket
-import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,6 +19,8 @@ from typing import TYPE_CHECKING
 from wsgiref.handlers import SimpleHandler
 
 from prometheus_client import make_wsgi_app
+
+from service_kit.threads import EssentialThread
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -69,7 +70,7 @@ class AdminServer:
         self._open: set[asyncio.Task[None]] = set()
         self._waiting: dict[asyncio.Task[None], None] = {}
         """Those of them that wait for their client, the longest first."""
-        self._thread = threading.Thread(target=self._run, name="admin", daemon=True)
+        self._thread = EssentialThread("admin", self._run)
 
     def start(self) -> None:
         """Start answering."""

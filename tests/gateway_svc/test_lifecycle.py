@@ -20,7 +20,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway_svc import health
 from gateway_svc.health import Health
-from tests.gateway_svc.conftest import CREDENTIALS, SECRET, StartGateway, admin
+from service_kit.registry import EtcdConfig, Instance, Registrar
+from tests.gateway_svc.conftest import CREDENTIALS, SECRET, StartGateway, admin, wait_until_ready
+from tests.support.etcd import Etcd
+from tests.support.mortal import end_thread
 from tests.support.process import Process
 from tests.support.users_stub import UsersStub
 from tests.support.wait import wait_until
@@ -121,6 +124,25 @@ def test_an_address_that_is_not_ours(tmp_path: Path) -> None:
     code, output = ended(tmp_path, **env)
     assert (code, output.count("\n")) == (1, 1)
     assert output.startswith("error: LISTEN_PORT: cannot listen on 192.0.2.1:0: ")
+
+
+def test_a_dead_resolver_fails_liveness_and_is_named(etcd: Etcd, users: UsersStub, tmp_path: Path) -> None:
+    prefix = f"test/{tmp_path.name}"
+    registrar = Registrar(EtcdConfig((etcd.endpoint,)), "user", Instance(users.address), prefix=prefix)
+    env = {"JWT_SECRET": SECRET, "ETCD_ADDRESS": etcd.endpoint, "REGISTRY_PREFIX": prefix}
+    with Process("tests.support.mortal", "gateway_svc", env=env, cwd=tmp_path) as gateway:
+        registrar.start()
+        wait_until_ready(gateway)
+        assert admin(gateway, "/livez").status_code == 200
+        assert 'thread_alive{thread="resolver"} 1.0' in admin(gateway, "/metrics").text
+        end_thread(gateway, "resolver")
+        wait_until(lambda: admin(gateway, "/livez").text == "the thread 'resolver' has died\n", 20)
+        assert gateway.wait_for("the thread 'resolver' has died")["level"] == "CRITICAL"
+        assert 'thread_alive{thread="resolver"} 0.0' in admin(gateway, "/metrics").text
+        assert httpx.post(f"http://{gateway.target}/api/login", json=CREDENTIALS).status_code in {200, 401}
+        gateway.terminate()
+        assert gateway.wait() == 0
+    registrar.stop()
 
 
 def test_a_stuck_event_loop_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,6 +150,41 @@ def test_an_instance_that_says_it_is_not_serving_gets_no_calls(
     reached(gateway, two[0])
 
 
+def test_why_no_instance_can_be_reached_is_told(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(wait=False, USER_SERVICE_TARGET="dns:///nowhere.invalid:8888")
+    line = gateway.wait_for("no user service can be reached", 60)
+    assert line["level"] == "WARNING"
+    assert "nowhere.invalid" in line["cause"]
+    assert "\nusers_reachable 0.0\n" in admin(gateway, "/metrics").text
+    assert httpx.post(url(gateway, "/api/login"), json=CREDENTIALS, timeout=20).status_code == 503
+    assert admin(gateway, "/livez").status_code == 200
+    assert admin(gateway, "/readyz").status_code == 503
+
+
+def test_each_change_of_what_can_be_reached_is_told_once(
+    start_gateway: StartGateway, two: tuple[UsersStub, UsersStub]
+) -> None:
+    gateway = start_gateway(USER_SERVICE_TARGET=both(two))
+
+    def said() -> list[str]:
+        return [line["message"] for line in gateway.records if "can be reached" in line["message"]]
+
+    def is_reachable() -> bool:
+        return "\nusers_reachable 1.0\n" in admin(gateway, "/metrics").text
+
+    wait_until(is_reachable, 5)
+    two[0].serving(yes=False)
+    reached(gateway, two[1])
+    assert (said(), is_reachable()) == ([], True)
+    two[1].serving(yes=False)
+    wait_until(lambda: not is_reachable(), 5)
+    two[0].stop()
+    assert said() == ["no user service can be reached"]
+    two[1].serving(yes=True)
+    wait_until(is_reachable, 5)
+    assert said() == ["no user service can be reached", "a user service can be reached"]
+
+
 def test_nobody_there(start_gateway: StartGateway) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

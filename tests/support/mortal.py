@@ -1,15 +1,26 @@
-"""The user service, one of whose threads ends at SIGUSR1: the file `ending` names it, or the function that it runs."""
+"""A service, one of whose threads ends at SIGUSR1: the file `ending` names it, or the function that it runs.
+
+`python -m tests.support.mortal user_svc` runs the user service.
+"""
 
 import ctypes
+import importlib
+import os
 import signal
 import sys
 import threading
 from pathlib import Path
 
-from user_svc.__main__ import main
+from tests.support.process import Process
 
 
-def end_thread(*_: object) -> None:
+def end_thread(process: Process, name: str) -> None:
+    """End a thread of a process that runs this module."""
+    (process.cwd / "ending").write_text(name)
+    os.kill(process.pid, signal.SIGUSR1)
+
+
+def _end_thread(*_: object) -> None:
     name = Path("ending").read_text(encoding="utf-8")
     for thread in threading.enumerate():
         if thread.name == name or thread.name.endswith(f"({name})"):
@@ -17,5 +28,6 @@ def end_thread(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGUSR1, end_thread)
-    sys.exit(main())
+    service = importlib.import_module(f"{sys.argv.pop(1)}.__main__")
+    signal.signal(signal.SIGUSR1, _end_thread)
+    sys.exit(service.main())

@@ -1,8 +1,6 @@
 """/livez and /readyz of the user service."""
 
-import os
 import resource
-import signal
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,6 +11,7 @@ import psutil
 import pytest
 
 from tests.support.etcd import Etcd
+from tests.support.mortal import end_thread
 from tests.support.process import Process
 from tests.support.wait import wait_until
 from tests.user_svc.client import Client, ready_client
@@ -26,21 +25,22 @@ def probe(process: Process, path: str, timeout: float = 10) -> tuple[int, str]:
 @pytest.fixture
 def client(etcd: Etcd, tmp_path: Path) -> Iterator[Client]:
     env = {"ETCD_ADDRESS": etcd.endpoint, "REGISTRY_PREFIX": f"test/{tmp_path.name}"}
-    with Process("tests.user_svc.mortal", env=env, cwd=tmp_path) as process, ready_client(process) as client:
+    with Process("tests.support.mortal", "user_svc", env=env, cwd=tmp_path) as process, ready_client(process) as client:
         client.wait_until_serving()
         yield client
-
-
-def end_thread(process: Process, name: str) -> None:
-    (process.cwd / "ending").write_text(name)
-    os.kill(process.pid, signal.SIGUSR1)
 
 
 @pytest.mark.parametrize("thread", ["database monitor", "health", "registrar"])
 def test_a_dead_thread_fails_liveness_and_is_named(client: Client, thread: str) -> None:
     assert probe(client.process, "/livez") == (200, "ok")
+    assert client.metric("thread_alive", thread=thread) == 1
     end_thread(client.process, thread)
     wait_until(lambda: probe(client.process, "/livez") == (503, f"the thread {thread!r} has died"), 20)
+    assert client.process.wait_for(f"the thread {thread!r} has died")["level"] == "CRITICAL"
+    assert client.metric("thread_alive", thread=thread) == 0
+    assert client.register("alice").code == 200
+    client.process.terminate()
+    assert client.process.wait() == 0
 
 
 def test_a_grpc_port_that_does_not_answer_fails_liveness(client: Client) -> None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from prometheus_client import REGISTRY
 
 from service_kit.registry import EtcdConfig, Instance, Registrar, Resolver
 from tests.service_kit.registry.harness import RECOVERY, RegistrarHarness
@@ -40,7 +41,9 @@ def test_auth_is_turned_on_with_a_token_that_expires(quick_etcd: Etcd, caplog: p
         # A look at the key each 2 s, so that each finds the token expired.
         RegistrarHarness(quick_etcd, endpoints=(proxy.endpoint,), credentials=USER, ttl=6, relist=2) as harness,
     ):
-        assert caplog.text.count("authentication turned off") == 2, "the registrar and the resolver go on without"
+        assert [line for line in warnings(caplog) if "etcd wants no password" in line] == warnings(caplog)
+        assert len(warnings(caplog)) == 2, "the registrar and the resolver go on without"
+        assert REGISTRY.get_sample_value("registry_auth_off") == 1
         caplog.clear()
         quick_etcd.enable_auth(ROOT, USERS)
         tokens = proxy.calls["Authenticate"]
@@ -51,6 +54,8 @@ def test_auth_is_turned_on_with_a_token_that_expires(quick_etcd: Etcd, caplog: p
         quick_etcd.delete(harness.key)
         harness.back()
         assert warnings(caplog) == [], "an expired token is nobody's concern"
+        assert caplog.text.count("etcd has its authentication on") == 2
+        assert REGISTRY.get_sample_value("registry_auth_off") == 0
         quick_etcd.authenticate(ROOT)
         quick_etcd.ctl(f"--user=root:{ROOT}", "auth", "disable")
         quick_etcd.token = ""
