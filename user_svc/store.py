@@ -143,22 +143,23 @@ class Store:
         """
         now = datetime.now(UTC)
         row = {"username": username, "password": password_hash, "created_at": now, "updated_at": now}
-        try:
-            return _repeat(lambda: self._insert(row), patience, on=DatabaseUnavailableError)
-        except IntegrityError as error:
-            holder = (
-                _repeat(lambda: self._first("holder", _HOLDER, username), patience) if _is_duplicate(error) else None
-            )
-            if holder is None:
-                logger.error("the table users refuses a user whose name is free", extra={"cause": _key(error)})  # noqa: TRY400  # the text holds the row
-                raise
-            if holder.password != password_hash:
-                raise NameTakenError from None
-            return int(holder.id)
+        return _repeat(lambda: self._insert(row), patience, on=DatabaseUnavailableError)
 
     def _insert(self, row: dict[str, object]) -> int:
         with self._database.connection("add", "INSERT users") as connection:
-            key = connection.execute(_ADD, row).inserted_primary_key
+            try:
+                key = connection.execute(_ADD, row).inserted_primary_key
+            except IntegrityError as error:
+                # on the same connection, since another node of a cluster may not have the row yet
+                holder = (
+                    connection.execute(_HOLDER, {"name": row["username"]}).first() if _is_duplicate(error) else None
+                )
+                if holder is None:
+                    logger.error("the table users refuses a user whose name is free", extra={"cause": _key(error)})  # noqa: TRY400  # the text holds the row
+                    raise
+                if holder.password != row["password"]:
+                    raise NameTakenError from None
+                return int(holder.id)
         if key is None:
             raise sqlalchemy.exc.InvalidRequestError("the insert returned no id")
         return int(key[0])

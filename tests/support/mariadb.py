@@ -64,19 +64,25 @@ class Server:
     folder: Path
     port: int = 0
     options: tuple[str, ...] = ()
+    account: str = field(default_factory=getpass.getuser)
+    """Whose rights the process has, when this one may choose."""
     _child: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     @classmethod
     def create(cls, folder: Path, *options: str) -> "Server":
         """Make an empty data folder in `folder` and start a server on it."""
         server = cls(folder, free_port(), options)
-        server._initialise()
-        server.start()
-        server.execute(
+        server.initialise()
+        return server
+
+    def initialise(self, *options: str) -> None:
+        """Make an empty data folder and start on it, with options for this once."""
+        self.make_data()
+        self.start(*options)
+        self.execute(
             f"CREATE USER '{USER}'@'%' IDENTIFIED BY '{PASSWORD}'",
             f"GRANT ALL ON `test\\_%`.* TO '{USER}'@'%'",
         )
-        return server
 
     def __enter__(self) -> Self:
         return self
@@ -90,14 +96,14 @@ class Server:
         self.execute(f"CREATE DATABASE `{name}`")
         return Database(self, name)
 
-    def start(self, timeout: float = 60.0) -> None:
-        """Start on the same port and data, and wait until it answers."""
+    def start(self, *options: str, timeout: float = 60.0) -> None:
+        """Start on the same port and data, with options for this once, and wait until it answers."""
         with self._log.open("ab") as log:
             self._child = subprocess.Popen(
                 [
                     self._binary,
                     "--no-defaults",
-                    *self._user,
+                    f"--user={self.account}",
                     f"--datadir={self._data}",
                     f"--socket={self._socket}",
                     f"--tmpdir={self.folder}",  # a server that starts deletes the temporary tables of others in it
@@ -109,6 +115,7 @@ class Server:
                     "--skip-log-bin",
                     "--max-connections=500",
                     *self.options,
+                    *options,
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -150,9 +157,11 @@ class Server:
         if self._child is not None:
             self._child.send_signal(signal.SIGCONT)
 
-    def execute(self, *statements: str, database: str | None = None) -> list[dict[str, Any]]:
-        """Run statements as the administrator and return the last one's rows."""
-        with self._session(database) as cursor:
+    def execute(
+        self, *statements: str, database: str | None = None, timeout: float | None = None
+    ) -> list[dict[str, Any]]:
+        """Run statements as the administrator and return the last one's rows; each may take `timeout` seconds."""
+        with self._session(database, timeout) as cursor:
             for statement in statements:
                 cursor.execute(statement)
             return list(cursor.fetchall())
@@ -174,21 +183,22 @@ class Server:
             yield cursor.connection.rollback
 
     @contextmanager
-    def _session(self, database: str | None) -> Iterator[pymysql.cursors.DictCursor]:
+    def _session(self, database: str | None, timeout: float | None = None) -> Iterator[pymysql.cursors.DictCursor]:
         connection = pymysql.connect(
             unix_socket=str(self._socket),
             user="root",
             database=database,
             autocommit=True,
+            read_timeout=timeout,
             cursorclass=pymysql.cursors.DictCursor,
             defer_connect=True,
         )
-        try:
-            connection.connect()
+        with socket.socket(socket.AF_UNIX) as channel:  # PyMySQL leaves its own open when it cannot connect
+            channel.settimeout(timeout)
+            channel.connect(str(self._socket))
+            connection.connect(channel)
             with connection.cursor() as cursor:
                 yield cursor
-        finally:
-            connection._force_close()  # type: ignore[attr-defined]  # close() leaves the socket of a failed connect open
 
     @property
     def _binary(self) -> str:
@@ -208,11 +218,8 @@ class Server:
     def _log(self) -> Path:
         return self.folder / "server.log"
 
-    @property
-    def _user(self) -> list[str]:
-        return ["--user=root"] if os.geteuid() == 0 else [f"--user={getpass.getuser()}"]
-
-    def _initialise(self) -> None:
+    def make_data(self) -> None:
+        """Make an empty data folder."""
         install = shutil.which("mariadb-install-db", path=_SBIN)
         if install and Path(self._binary).resolve().name == "mariadbd":
             command = [
@@ -221,10 +228,16 @@ class Server:
                 f"--datadir={self._data}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
-                *self._user,
+                f"--user={self.account}",
             ]
         else:
-            command = [self._binary, "--no-defaults", "--initialize-insecure", f"--datadir={self._data}", *self._user]
+            command = [
+                self._binary,
+                "--no-defaults",
+                "--initialize-insecure",
+                f"--datadir={self._data}",
+                f"--user={self.account}",
+            ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 

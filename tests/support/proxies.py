@@ -4,7 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,6 +41,23 @@ listen gateway
   {rules}
   {servers}
 """
+_HAPROXY_TCP = """
+global
+  maxconn 1000
+defaults
+  mode tcp
+  timeout connect 1s
+  timeout client 60s
+  timeout server 60s
+  timeout check 1s
+  option redispatch 1
+listen database
+  bind 127.0.0.1:{port}
+  balance roundrobin
+  option httpchk GET /
+  default-server check inter 500ms fall 2 rise 1 on-marked-down shutdown-sessions
+  {servers}
+"""
 
 
 @contextmanager
@@ -59,6 +76,17 @@ def haproxy(folder: Path, targets: Sequence[str], rules: Sequence[str] = ()) -> 
     port, servers = free_port(), [f"server gateway{number} {target}" for number, target in enumerate(targets)]
     config = folder / "haproxy.cfg"
     config.write_text(_HAPROXY.format(port=port, rules="\n  ".join(rules), servers="\n  ".join(servers)))
+    with _running("haproxy", ["-db", "-f", str(config)], port):
+        yield port
+
+
+@contextmanager
+def haproxy_tcp(folder: Path, targets: Mapping[int, int]) -> Iterator[int]:
+    """Run HAProxy over ports of 127.0.0.1, for each the one where GET / answers 200 while it is usable."""
+    port = free_port()
+    servers = [f"server s{target} 127.0.0.1:{target} port {check}" for target, check in targets.items()]
+    config = folder / "haproxy.cfg"
+    config.write_text(_HAPROXY_TCP.format(port=port, servers="\n  ".join(servers)))
     with _running("haproxy", ["-db", "-f", str(config)], port):
         yield port
 
