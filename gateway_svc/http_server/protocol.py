@@ -10,7 +10,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway_svc.http_server import hang_up
 from gateway_svc.http_server.connections import ConnectionLimit
-from gateway_svc.http_server.transport import ResponseTransport
+from gateway_svc.http_server.response import Response
+from gateway_svc.http_server.transport import LingeringTransport
 
 MAX_FIELDS = 100
 """Header fields of a request."""
@@ -55,7 +56,7 @@ class Protocol(HttpToolsProtocol):
     `_unset_keepalive_if_required`.
     """
 
-    transport: ResponseTransport
+    transport: LingeringTransport
 
     def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -89,7 +90,7 @@ class Protocol(HttpToolsProtocol):
         if not self._limits.connections.admits(len(self.connections), file):
             transport.abort()
             return
-        super().connection_made(ResponseTransport(transport, self.loop, self._limits.stall_timeout))
+        super().connection_made(LingeringTransport(transport, self.loop, self._limits.stall_timeout))
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -185,7 +186,6 @@ class Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with the next request, or with what is left of this one."""
-        self.transport.flush()
         HttpToolsProtocol.on_response_complete(self)
         if not (self._pending or self._refusal or self.transport.unread) or self.transport.is_closing():
             return
@@ -205,8 +205,8 @@ class Protocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
-        self.transport.head_is_due = True
-        self._task = self.loop.create_task(cycle.run_asgi(app))
+        response: Any = Response(app, cycle)
+        self._task = self.loop.create_task(cycle.run_asgi(response))
         self._task.add_done_callback(self.tasks.discard)
         self.tasks.add(self._task)
 
