@@ -46,7 +46,8 @@ class Handlers:
 
     async def profile(self, identity: Identity) -> Answer:
         """Tell whose token it is."""
-        return {"code": 200, "msg": "获取用户信息成功", "data": identity._asdict()}
+        user = {"user_id": identity.user_id, "username": identity.username}
+        return {"code": 200, "msg": "获取用户信息成功", "data": user}
 
 
 def _refusal(code: int, msg: str) -> Problem:

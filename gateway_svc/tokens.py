@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -37,12 +36,8 @@ class Identity(NamedTuple):
 
     user_id: int
     username: str
-
-
-class _Verified(NamedTuple):
-    identity: Identity
-    expires: float
-    """When it is refused, as Unix time: `exp` and the leeway."""
+    expires: int
+    """When the token is refused, as Unix time: `exp` and the leeway."""
 
 
 class Tokens:
@@ -65,7 +60,9 @@ class Tokens:
             _header(self._sign({}, secret, kid)): (key,) for kid, key in self._keys.items()
         }
         self._known[_header(self._jwt.encode({}, secret, _ALGORITHM))] = tuple(self._keys.values())
-        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+        # Two generations: dropping the older one as a whole needs less memory than an order of all.
+        self._verified: dict[bytes, Identity] = {}
+        self._verified_before: dict[bytes, Identity] = {}
 
     def issue(self, user_id: int, username: str) -> str:
         """Return a token for the user, valid for `LIFETIME`."""
@@ -88,19 +85,20 @@ class Tokens:
             InvalidTokenError: without a reason, which is counted in token_verifications_total instead.
         """
         digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
-        verified = self._verified.get(digest)
-        if verified is None or verified.expires <= time.time():
-            verified = self._verify(token)
-            if len(self._verified) >= MAX_VERIFIED:
-                self._verified.popitem(last=False)
-            self._verified[digest] = verified
+        identity = self._verified.get(digest)
+        if identity is None:
+            identity = self._verified_before.pop(digest, None) or self._verify(token)
+            if len(self._verified) >= MAX_VERIFIED // 2:
+                self._verified, self._verified_before = {}, self._verified
+            self._verified[digest] = identity
+        if identity.expires <= time.time():
+            identity = self._verify(token)
         metrics.token_verified("ok")
-        return verified.identity
+        return identity
 
-    def _verify(self, token: str) -> _Verified:
+    def _verify(self, token: str) -> Identity:
         try:
-            claims = self._claims(token)
-            return _Verified(self._identity(claims), int(claims["exp"]) + LEEWAY)
+            return self._identity(self._claims(token))
         except jwt.ExpiredSignatureError:
             result = "expired"
         except jwt.ImmatureSignatureError:
@@ -140,7 +138,7 @@ class Tokens:
         username.encode()  # the standard library's JSON lets lone surrogates through, which no answer can carry
         if claims.get("iss", self._issuer) != self._issuer:
             raise _ClaimError
-        return Identity(user_id, username)
+        return Identity(user_id, username, int(claims["exp"]) + LEEWAY)
 
 
 class _ClaimError(Exception):
