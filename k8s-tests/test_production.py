@@ -104,7 +104,7 @@ def test_certificate_for_another_purpose_is_refused(production: Production, stra
     assert answers["mysql"]["Range"] == "UNAVAILABLE"
     assert answers["gateway"]["mysql"].endswith("1045")
     assert answers["gateway"]["Login"] == answers["gateway"]["ServerReflectionInfo"] == "OK"
-    assert answers["gateway"]["Range"] == "INVALID_ARGUMENT", "etcd hears it, and wants a user"
+    assert answers["gateway"]["Range"] == "PERMISSION_DENIED", "etcd listens, and wants a user"
     assert strangers({"user-svc": production.identity("user-svc")})["user-svc"]["mysql"] == "OK"
 
 

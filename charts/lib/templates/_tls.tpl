@@ -211,7 +211,7 @@ A certificate for ten years and its key, in base64. Parameters: names, ca.
 {{/*
 Parameters: root, name, component, data.
 */}}
-{{- define "vp.tls.secret" -}}
+{{- define "vp.tls.secret" }}
 ---
 apiVersion: v1
 kind: Secret

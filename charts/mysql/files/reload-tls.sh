@@ -2,9 +2,11 @@
 # Has the server read its certificate again whenever the files change, and once at the start, as they may have changed
 # while nobody looked. When it refuses them it keeps those that it has.
 set -uo pipefail
+# A shell that is process 1 ignores SIGTERM unless told, and acts on it between two commands only.
+trap exit TERM
 loaded=
 refused=
-while sleep "$INTERVAL"; do
+while sleep "$INTERVAL" & wait $!; do
   files=$(cat /run/secrets/mtls/{ca.crt,tls.crt,tls.key} | sha256sum)
   # Only a server that has finished its initialisation listens on TCP.
   if [ "$files" = "$loaded" ] || ! bash /etc/chart/alive.sh > /dev/null 2>&1; then
