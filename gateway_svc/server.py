@@ -122,7 +122,6 @@ class Server:
 
         if self._certificates is not None:
             self._certificates.on_change(renew)
-        self._health.threads.append(self._reader.thread)
         self._reader.start()
         self._health.threads.append(self._reader.thread)
 
