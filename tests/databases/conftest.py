@@ -13,7 +13,11 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, 
     """Two servers that share nothing."""
     if server_binary() is None:
         pytest.skip("neither mariadbd nor mysqld is on the PATH")
-    with Server.create(tmp_path_factory.mktemp("a")) as a, Server.create(tmp_path_factory.mktemp("b")) as b:
+    limit = "--max-user-connections=400"  # where there is none at the start, none can be set later
+    with (
+        Server.create(tmp_path_factory.mktemp("a"), limit) as a,
+        Server.create(tmp_path_factory.mktemp("b"), limit) as b,
+    ):
         yield a, b
 
 

@@ -134,6 +134,10 @@ class Server:
             else:
                 return
 
+    @property
+    def running(self) -> bool:
+        return self._child is not None
+
     def stop(self) -> None:
         """Shut down in order."""
         if self._child is not None:

@@ -35,8 +35,7 @@ class TcpProxy:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.flow()
-        self.refuse()
-        self.cut()
+        self.shut()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -49,13 +48,9 @@ class TcpProxy:
         """Accept connections, as from the start."""
         self._run(self._listen())
 
-    def refuse(self) -> None:
-        """Refuse new connections; those that are open go on."""
+    def shut(self) -> None:
+        """Refuse new connections and close those that are open."""
         self._run(self._close())
-
-    def cut(self) -> None:
-        """Reset every open connection."""
-        self._run(self._abort())
 
     def hang(self) -> None:
         """Hold back every byte in both directions, of new connections as well."""
@@ -73,14 +68,13 @@ class TcpProxy:
         asyncio.run_coroutine_threadsafe(step, self._loop).result(10)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
+        if self._server is None:
+            self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
 
     async def _close(self) -> None:
         if self._server is not None:
             self._server.close()
             self._server = None
-
-    async def _abort(self) -> None:
         for writer in self._open:
             writer.transport.abort()
 
