@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from user_svc import collation
-from user_svc.schema import UnusableSchemaError
+from user_svc.schema import ANOTHER_MIGRATION, SchemaBusyError, UnusableSchemaError
 
 _FILLED = frozenset({"id", "username", "password", "created_at", "updated_at"})
 """The columns that get a value of each row's own; all others are left to their defaults."""
@@ -72,6 +72,7 @@ def examine(connection: Connection) -> Lack:
     Triggers that run when the service writes are logged: what they do cannot be known.
 
     Raises:
+        SchemaBusyError: when another session changes the table.
         UnusableSchemaError: naming each column with which the service could not keep its contract.
     """
     table = _Table(connection)
@@ -131,6 +132,8 @@ class _Table:
     def problems(self) -> Iterator[str]:
         """Name what keeps the table from being used."""
         kind, engine, has_transactions, options = self._query(_TABLE)[0]
+        if kind == "BASE TABLE" and (engine is None or not self._columns):
+            raise SchemaBusyError(ANOTHER_MIGRATION)  # information_schema leaves out what is being changed
         if kind != "BASE TABLE":
             yield f"it is a {kind}, not a plain table"
             return
@@ -201,7 +204,7 @@ class _Table:
         for key in self._keys:
             columns = [column or "an expression" for column, _ in key.parts]
             is_harmless = ("id", True) in key.parts or ("username", True) in key.parts
-            if is_harmless or any(self._is_null(column) for column, _ in key.parts):
+            if is_harmless or any(self._never_clashes(column) for column, _ in key.parts):
                 continue
             if columns == ["username"]:
                 yield f"username has the unique key {key.name} on its first characters only; make it one on all of it"
@@ -225,7 +228,7 @@ class _Table:
     def _expression_problems(self) -> Iterator[str]:
         """Name the checks and generated columns that refuse a new row, or may."""
         for name, clause in self._query(_MARIADB_CHECKS if self._is_mariadb else _MYSQL_CHECKS):
-            columns = ", ".join(sorted(_names(clause)))
+            columns = ", ".join(sorted(_names(clause))) or "it"
             try:
                 if self._value(clause) == 0:
                     yield f"{columns} has the check {name}, which refuses the defaults; change one of the two"
@@ -276,6 +279,11 @@ class _Table:
         known = text("SELECT 1 FROM information_schema.COLLATIONS WHERE COLLATION_NAME = :name")
         exists = self._connection.scalar(known, {"name": name})
         return bool(exists) and collation.difference(self._connection, charset, name) is None
+
+    def _never_clashes(self, name: str | None) -> bool:
+        """Tell whether no two rows have the same value in a unique key's column that is left to its default."""
+        default = self._columns[name].default if name in self._columns else None
+        return self._is_null(name) or (name not in _FILLED and default is not None and default.lower() == "uuid()")
 
     def _is_null(self, name: str | None) -> bool:
         """Tell whether the column is NULL in every row that this service inserts."""

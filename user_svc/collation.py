@@ -27,14 +27,14 @@ def difference(connection: Connection, charset: str, collation: str) -> str | No
     # Some have letters of two characters, such as Czech ch, and do not know all ways to write them.
     pair = "CONCAT(a.c, b.c)"
     folded, plain = _collated(f"LOWER({pair})", charset, collation), _collated(pair, charset, collation)
-    query = f"SELECT {pair} {_PAIRS} WHERE {plain} <> {folded} ORDER BY BINARY {pair} LIMIT 1"
+    query = f"SELECT {pair} {_PAIRS} WHERE {plain} <> {folded} ORDER BY CAST({pair} AS BINARY) LIMIT 1"
     letters = connection.scalar(text(query))
     return f"tells {letters} and {letters.lower()} apart" if letters else None
 
 
 def _same(connection: Connection, charset: str, collation: str) -> set[tuple[str, str]]:
     one, other = (_collated(character, charset, collation) for character in ("a.c", "b.c"))
-    query = f"SELECT a.c, b.c {_PAIRS} ON {one} = {other} WHERE BINARY a.c < BINARY b.c"
+    query = f"SELECT a.c, b.c {_PAIRS} ON {one} = {other} WHERE CAST(a.c AS BINARY) < CAST(b.c AS BINARY)"
     return {(first, second) for first, second in connection.execute(text(query))}
 
 

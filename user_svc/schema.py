@@ -26,10 +26,14 @@ PROBE = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  # a constant
 _VERSIONS = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), primary_key=True))
 """As Alembic makes it, though not when another process was faster."""
 
-_LOCK_RETRY = 1.0
+ANOTHER_MIGRATION = "another process is migrating the schema"
+_RETRY = 1.0
 """Seconds."""
 _TABLE_RETRY = 5.0
 """Seconds in which everyone else uses the table undisturbed."""
+
+_CONFLICTS = {ER.LOCK_DEADLOCK, ER.QUERY_INTERRUPTED, 1684}
+"""With changes of the same tables by others, also on other nodes of a cluster; 1684 is ER_WARN_I_S_SKIPPED_TABLE, which PyMySQL does not name."""
 
 _DONE = {ER.TABLE_EXISTS_ERROR, ER.DUP_FIELDNAME, ER.DUP_KEYNAME}
 
@@ -43,7 +47,7 @@ class UnusableSchemaError(Exception):
 class SchemaBusyError(Exception):
     """The schema cannot be migrated now; the sentence says what for, and it is to be tried again in a while."""
 
-    def __init__(self, sentence: str, retry_after: float) -> None:
+    def __init__(self, sentence: str, retry_after: float = _RETRY) -> None:
         super().__init__(sentence)
         self.retry_after = retry_after
         """Seconds."""
@@ -63,16 +67,28 @@ def upgrade(database: Database) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
+    try:
+        with database.migrating() as connection:
+            _upgrade(database, config, connection)
+    except SQLAlchemyError as error:
+        if code_of(error) == ER.LOCK_WAIT_TIMEOUT:
+            sentence = "another session uses the table that a migration is to change"
+            raise SchemaBusyError(sentence, retry_after=_TABLE_RETRY) from None
+        if code_of(error) in _CONFLICTS:
+            raise SchemaBusyError(ANOTHER_MIGRATION) from None
+        raise
+
+
+def _upgrade(database: Database, config: Config, connection: Connection) -> None:
     scripts = ScriptDirectory.from_config(config)
-    with database.migrating() as connection:
-        if _is_current(connection, scripts):
-            return
-        with database.migration_lock(connection) as is_ours:
-            if not is_ours:
-                raise SchemaBusyError("another process is migrating the schema", retry_after=_LOCK_RETRY)
-            config.attributes["connection"] = connection
-            while not _is_current(connection, scripts):
-                _apply(config, connection)
+    if _is_current(connection, scripts):
+        return
+    with database.migration_lock(connection) as is_ours:
+        if not is_ours:
+            raise SchemaBusyError(ANOTHER_MIGRATION)
+        config.attributes["connection"] = connection
+        while not _is_current(connection, scripts):
+            _apply(config, connection)
 
 
 @contextmanager
@@ -91,11 +107,7 @@ def _apply(config: Config, connection: Connection) -> None:
     try:
         connection.execute(CreateTable(_VERSIONS, if_not_exists=True))
         command.upgrade(config, "head")
-    except (SQLAlchemyError, CommandError) as error:
-        if isinstance(error, SQLAlchemyError) and code_of(error) == ER.LOCK_WAIT_TIMEOUT:
-            raise SchemaBusyError(
-                "another session uses the table that a migration is to change", retry_after=_TABLE_RETRY
-            ) from None
+    except (SQLAlchemyError, CommandError):
         if _current(connection) == before:
             raise
     else:

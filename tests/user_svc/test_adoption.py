@@ -103,6 +103,8 @@ def test_a_table_of_another_kind_is_refused(
     "definition",
     [
         f"{COMMON}, email varchar(100) UNIQUE",
+        f"{COMMON}, public_id char(36) NOT NULL DEFAULT uuid() UNIQUE, CHECK (1 = 1)",
+        f"{ID}, username text UNIQUE, password longtext NOT NULL",
         f"{COMMON}, email varchar(100) DEFAULT '' CHECK (email <> 'x'), prefs json, note varchar(9) DEFAULT ':x''\\\\'",
         f"{COMMON}, deleted_at datetime, UNIQUE soft (username, deleted_at), UNIQUE gone (password, deleted_at)",
         f"{COMMON}, status int NOT NULL DEFAULT 1 CHECK (status IN (0, 1)), age int CHECK (age > 17)",

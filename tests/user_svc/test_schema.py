@@ -4,6 +4,7 @@ import re
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.etcd import free_port
@@ -142,6 +143,8 @@ def test_names_that_clash_are_for_a_person_to_settle(database: Scratch, tmp_path
         assert "1 names are there more than once" in line["cause"]
         assert "lice" not in line["cause"]
         assert not client.serves(SERVICE)
+        readyz = httpx.get(f"http://127.0.0.1:{process.admin_port}/readyz", trust_env=False)
+        assert (readyz.status_code, line["cause"] in readyz.text) == (503, True)
         database.execute("UPDATE users SET username = 'alice2' WHERE username = 'Alice'")
         client.wait_until_serving(SERVICE)
         assert client.register("ALICE").code == 409
