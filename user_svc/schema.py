@@ -33,7 +33,8 @@ _TABLE_RETRY = 5.0
 """Seconds in which everyone else uses the table undisturbed."""
 
 _CONFLICTS = {ER.LOCK_DEADLOCK, ER.QUERY_INTERRUPTED, 1684}
-"""With changes of the same tables by others, also on other nodes of a cluster; 1684 is ER_WARN_I_S_SKIPPED_TABLE, which PyMySQL does not name."""
+"""With changes of the same tables by others, also on other nodes of a cluster. PyMySQL does not name 1684,
+ER_WARN_I_S_SKIPPED_TABLE."""
 
 _DONE = {ER.TABLE_EXISTS_ERROR, ER.DUP_FIELDNAME, ER.DUP_KEYNAME}
 
