@@ -114,9 +114,9 @@ class Etcd:
                     f"--listen-client-urls={self._scheme}://{host}:{self.client_port}",
                     f"--advertise-client-urls={self._scheme}://{host}:{self.client_port}",
                     *self._tls_arguments("--cert-file", "--key-file", "--trusted-ca-file", "--client-cert-auth"),
-                    f"--listen-peer-urls=http://127.0.0.1:{self._peer_port}",
-                    f"--initial-advertise-peer-urls=http://127.0.0.1:{self._peer_port}",
-                    "--initial-cluster=" + ",".join(f"{n}=http://127.0.0.1:{p}" for n, p in self._cluster.items()),
+                    f"--listen-peer-urls=http://{host}:{self._peer_port}",
+                    f"--initial-advertise-peer-urls=http://{host}:{self._peer_port}",
+                    "--initial-cluster=" + ",".join(f"{n}=http://{host}:{p}" for n, p in self._cluster.items()),
                     "--initial-cluster-state=new",
                     # Quicker elections, so that leases may be as short as 1 s; no fsync, since nobody pulls the plug.
                     "--heartbeat-interval=50",
