@@ -171,7 +171,7 @@ class UsersClient:
             channel = grpc.aio.secure_channel(target, self._credentials, options=options)
         if self._channel is None:
             self._take(channel)
-        self._swap = asyncio.create_task(self._swap_to(channel, self._on_use))
+        self._swap = asyncio.create_task(self._swap_to(channel))
 
     def _usable(self) -> "user_pb2_grpc.UserServiceAsyncStub":
         if self._stub is None:
@@ -189,7 +189,7 @@ class UsersClient:
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
-    async def _swap_to(self, channel: grpc.aio.Channel, on_use: Callable[[], None]) -> None:
+    async def _swap_to(self, channel: grpc.aio.Channel) -> None:
         try:
             await channel.channel_ready()
         except asyncio.CancelledError:
@@ -200,6 +200,7 @@ class UsersClient:
         self._take(channel)
         if before is not None and before is not channel:
             self._retire(before, LOGIN_DEADLINE)
+        on_use, self._on_use = self._on_use, _ignore  # certificates that are renewed later are no new instances
         on_use()
 
 
@@ -265,7 +266,10 @@ def _error_of(error: grpc.aio.AioRpcError) -> Exception:
         case _:
             ours = UsersFailedError()
     level = logging.ERROR if isinstance(ours, UsersFailedError) else logging.WARNING
-    logger.log(level, "the user service did not answer", extra={"code": code.name})
+    fields = {"code": code.name}
+    if "last error" in (details := error.details() or ""):
+        fields["cause"] = details  # what gRPC says of connections that fail; a failed handshake is told nowhere else
+    logger.log(level, "the user service did not answer", extra=fields)
     return ours
 
 

@@ -18,7 +18,7 @@ from tests.support.etcd import Etcd, free_port
 from tests.support.mariadb import PASSWORD as DATABASE_PASSWORD
 from tests.support.mariadb import USER as DATABASE_USER
 from tests.support.mariadb import Database, Server, server_binary
-from tests.support.platform import Platform, sample
+from tests.support.platform import Platform, admin, sample
 from tests.support.process import Process
 from tests.support.recorder import Recorder
 from tests.support.traffic import Traffic, post
@@ -158,8 +158,8 @@ def test_leaves_and_authority_rotate_under_load(secured: Secured) -> None:
     with platform.client() as client:
         client.post("/api/register", json=account(name, USER_PASSWORD))
     with (
-        Traffic(register, rate=2) as registers,
-        Traffic(post(platform.url, "/api/login", account(name, USER_PASSWORD)), rate=2) as logins,
+        Traffic(register, rate=1) as registers,
+        Traffic(post(platform.url, "/api/login", account(name, USER_PASSWORD)), rate=1) as logins,
     ):
         for _ in range(3):
             for leaf in ("gateway-svc", "user-svc", "client"):
@@ -172,9 +172,12 @@ def test_leaves_and_authority_rotate_under_load(secured: Secured) -> None:
     for traffic in (registers, logins):
         # A machine that is busy with other things may refuse a hash, which loses nothing.
         assert [sent for sent in traffic.others(200) if sent.body != BUSY] == []
-        assert traffic.summary["200"] > 10
+        assert traffic.summary["200"] > 5
     rows = secured.database.execute("SELECT COUNT(*) AS users FROM users")
     assert rows[0]["users"] == registers.summary["200"] + 2
+    assert all(admin(process, "/livez").status_code == 200 for process in (secured.user, secured.gateway))
+    propagations = sample(secured.gateway, "registry_propagation_seconds_count")
+    assert propagations == 1, "a renewed certificate is no new instance"
     with pytest.raises(grpc.RpcError):
         call(secured.user, first.issue("gateway-svc"), first.pem)  # the first authority is not trusted any more
 
@@ -252,13 +255,3 @@ def test_stranger_in_the_registry_gets_no_request(secured: Secured, plant: Plant
             assert register_somebody(secured.platform) == 200
         assert stranger.calls == []
         assert USER_PASSWORD.encode() not in recorder.seen
-
-
-def test_certificate_of_the_wrong_name_is_no_user_service(secured: Secured) -> None:
-    gateway = secured.platform.start_gateway(
-        GRPC_TLS_SERVER_NAME="another-service", **secured.mounts["gateway-svc"].env("GRPC_TLS")
-    )
-    answer = httpx.post(
-        f"http://127.0.0.1:{gateway.port}/api/register", json=account(new_name()), timeout=15, trust_env=False
-    )
-    assert answer.status_code == 503
