@@ -19,6 +19,8 @@ from tests.support.certificates import AUTHORITY, CERTIFICATE, KEY, Authority
 
 FILE = CHARTS / "video-platform" / "values-production.yaml"
 CHARTS_WITH_TLS = ("gateway-svc", "user-svc", "etcd", "mysql")
+CONNECTIONS = {"gateway-svc": 2, "user-svc": 3}
+"""The kinds of connection that a service uses its certificate for, each of which takes a renewed one by itself."""
 
 ON_ONE_SMALL_NODE = [
     f"--set={name}.resources.requests.cpu={values['resources']['requests']['cpu']}" for name, values in SMALL.items()
@@ -165,5 +167,5 @@ def has_taken(platform: Platform, name: str, pod: Manifest) -> bool:
         return log.count("the server uses the certificate") == 2
     if name == "etcd":
         return True  # it reads the files at each handshake
-    taken = 'file_reloads_total{file="/run/secrets/mtls/tls.crt",result="taken"} '
-    return f"{taken}1.0" in platform.metrics(own)
+    series = 'file_reloads_total{file="/run/secrets/mtls/tls.crt",result="taken"} '
+    return f"{series}{CONNECTIONS[name]}.0" in platform.metrics(own)

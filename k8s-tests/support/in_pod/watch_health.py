@@ -5,11 +5,13 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 target, name = sys.argv[1:3]
+certificate = Path("/run/secrets/mtls")
 
 
 def leave() -> None:
@@ -18,8 +20,17 @@ def leave() -> None:
     os._exit(0)
 
 
+def channel() -> grpc.Channel:
+    """Speak as the pod itself, with its certificate where it has one."""
+    if not certificate.exists():
+        return grpc.insecure_channel(target)
+    parts = ((certificate / name).read_bytes() for name in ("ca.crt", "tls.key", "tls.crt"))
+    options = [("grpc.ssl_target_name_override", "user-svc")]
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials(*parts), options)
+
+
 threading.Thread(target=leave, daemon=True).start()
-stub = health_pb2_grpc.HealthStub(grpc.insecure_channel(target))
+stub = health_pb2_grpc.HealthStub(channel())
 # the library's types know of Check alone
 watch = stub.Watch(health_pb2.HealthCheckRequest(service=name), wait_for_ready=True)  # type: ignore[attr-defined]
 for answer in watch:
