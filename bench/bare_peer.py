@@ -1,8 +1,11 @@
 """The least that a server can ask of an application: /ping, byte for byte as the gateway answers it, and no log."""
 
+import os
+
 from starlette.types import Receive, Scope, Send
 
-from bench.listening import serve
+from bench.listening import run, serve
+from gateway_svc.http_server.server import HttpServer
 
 BODY = b'{"message":"pong"}'
 HEADERS = [
@@ -20,4 +23,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 if __name__ == "__main__":
-    serve(app, lifespan="off", server_header=False)
+    if os.environ.get("STOCK_UVICORN"):
+        serve(app, lifespan="off", server_header=False)
+    else:
+        run(HttpServer(app, head_timeout=10, keep_alive_timeout=75, max_connections=10_000, grace=20))

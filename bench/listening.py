@@ -14,8 +14,13 @@ def announce(port: int) -> None:
 
 
 def serve(app: Any, **options: Any) -> None:
-    """Serve an ASGI application on a free port of loopback, on the gateway's server with the gateway's parts."""
+    """Serve an ASGI application on stock uvicorn with the gateway's parts."""
     config = uvicorn.Config(app, log_config=None, access_log=False, loop="uvloop", http="httptools", **options)
+    run(uvicorn.Server(config))
+
+
+def run(server: uvicorn.Server) -> None:
+    """Serve on a free port of loopback."""
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
         announce(listener.getsockname()[1])
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])

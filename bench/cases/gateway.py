@@ -21,27 +21,31 @@ def measure(folder: Path, extent: Extent) -> list[Figure]:
         ours = stack.enter_context(gateway(folder, users.target))
         started_in = ours.until_ready()
         unlogged = stack.enter_context(gateway(folder, users.target, {"ACCESS_LOG_SAMPLE": "0"}))
-        fastapi, bare = (
-            stack.enter_context(
-                service(f"bench.{module}", folder, {"USER_SERVICE_TARGET": users.target}, core=SERVER_CORE)
+        fastapi, bare, stock = (
+            stack.enter_context(service(f"bench.{module}", folder, env, core=SERVER_CORE))
+            for module, env in (
+                ("fastapi_peer", {"USER_SERVICE_TARGET": users.target}),
+                ("bare_peer", {}),
+                ("bare_peer", {"STOCK_UVICORN": "1"}),
             )
-            for module in ("fastapi_peer", "bare_peer")
         )
         _check_alike(ours, fastapi, bare)
         pair = {"gateway": ours, "FastAPI": fastapi}
 
-        ping = rates.measure({**pair, "unlogged": unlogged, "bare": bare}, Request("/ping"), folder, extent)
+        sides = {**pair, "unlogged": unlogged, "bare": bare, "stock": stock}
+        ping = rates.measure(sides, Request("/ping"), folder, extent)
         figures = [
             _ratio("GET /ping, gateway / FastAPI", ping, "FastAPI", 3.5),
-            _ratio("GET /ping, gateway / bare ASGI application without a log", ping, "bare", 0.6),
+            _ratio("GET /ping, gateway / bare ASGI application on its HTTP server", ping, "bare", 0.6),
+            _ratio("GET /ping, gateway / the same on stock uvicorn", ping, "stock", None),
             _log_line(ping),
         ]
-        for count, goal in ((1_000, 5.5), (40_000, None)):
-            profile = rates.measure(pair, Request("/api/profile", tokens=tokens.write(folder, count)), folder, extent)
-            figures.append(_ratio(f"GET /api/profile, {count:,} tokens, gateway / FastAPI", profile, "FastAPI", goal))
         register = rates.measure(pair, Request("/api/register", CREDENTIALS), folder, extent)
         figures.append(_ratio("POST /api/register over gRPC, gateway / FastAPI", register, "FastAPI", 1.75))
+        figures.append(_profile(1_000, 5.5, pair, folder, extent))
         figures.append(at_most("gateway, resident after this load", ours.resident_mib(), 105, "MiB"))
+        figures.append(_profile(40_000, None, pair, folder, extent))
+        figures.append(fact("gateway, resident after this as well", ours.resident_mib(), "MiB"))
         figures.append(_encryption(ours, folder, extent))
     figures.append(at_most("gateway, cold start to ready", started_in, 3, "s"))
     return figures
@@ -63,6 +67,11 @@ def _encryption(plain: Service, folder: Path, extent: Extent) -> Figure:
             {"gateway": encrypted, "plain": plain}, Request("/api/register", CREDENTIALS), folder, extent
         )
     return _ratio("POST /api/register over gRPC, with TLS / in clear", register, "plain", 0.9)
+
+
+def _profile(count: int, goal: float | None, pair: dict[str, Service], folder: Path, extent: Extent) -> Figure:
+    measured = rates.measure(pair, Request("/api/profile", tokens=tokens.write(folder, count)), folder, extent)
+    return _ratio(f"GET /api/profile, {count:,} tokens, gateway / FastAPI", measured, "FastAPI", goal)
 
 
 def _log_line(ping: dict[str, list[float]]) -> Figure:
