@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from user_svc.database import MAX_OVERFLOW, POOL_SIZE
-
 Severity = Literal["critical", "warning"]
 """Critical wakes somebody up; a warning waits for the morning."""
 
@@ -57,11 +55,16 @@ REGISTRATIONS = 3
 """Registrations anew in a quarter of an hour. A restart of etcd takes one, or two when its data are lost."""
 REFUSED_HASHES = 0.05
 """Of the passwords to hash, the part that is refused."""
-POOL_IN_USE = round(0.9 * (POOL_SIZE + MAX_OVERFLOW))
-"""Database connections of one user service."""
+POOL_IN_USE = 0.9
+"""Of the database connections that one user service may have, the part that is in use."""
 CERTIFICATE_DAYS = 7
 """Days that a certificate should still be valid: cert-manager renews those of its usual 90 days 30 days before."""
 CERTIFICATE_LAST_DAY = 1
 """Days after which connections fail unless somebody acts now."""
 BAD_TOKENS = 0.2
 """Of the tokens that were sent, the part that proves nothing. Expired ones do not count: every client has one a day."""
+
+
+def pool_in_use(selector: str) -> str:
+    """Return the query of that part, by instance."""
+    return f'db_pool_connections{{{selector},state="in_use"}} / ignoring(state) db_pool_connections_max{{{selector}}}'

@@ -13,6 +13,7 @@ from service_kit.ports import join
 from service_kit.registry import Instance
 from service_kit.settings import EtcdSettings, GrpcTlsSettings, Port, ServerSettings, goes_with
 from user_svc import credentials, dsn
+from user_svc.database import MAX_OVERFLOW, POOL_SIZE
 
 SQLITE_FILE = "users.db"
 
@@ -35,6 +36,12 @@ class UserSettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     """Connections are encrypted, and the server's chain and host name verified, when it is set."""
     db_cert_file: Path | None = None
     db_key_file: Path | None = Field(default=None, validate_default=True)
+    db_pool_size: int = Field(default=POOL_SIZE, ge=1, le=1000)
+    """Connections to the database that are kept."""
+    db_max_overflow: int = Field(default=MAX_OVERFLOW, ge=0, le=1000)
+    """Connections more than that, each opened on demand and closed after use."""
+    db_pool_recycle: float | None = Field(default=None, gt=0)
+    """Seconds after which a connection is replaced; when the database or a failover ends it if not set."""
 
     listen_port: Port = 8888
     grpc_tls_client_names: str = Field(default="gateway-svc", min_length=1)

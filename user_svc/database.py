@@ -78,12 +78,14 @@ class Database:
     """The engines on one database. Creating it connects to nothing."""
 
     def __init__(
-        self, source: Source, *, pool_size: int = POOL_SIZE, max_overflow: int = MAX_OVERFLOW, recycle: float = -1
+        self,
+        source: Source,
+        *,
+        pool_size: int = POOL_SIZE,
+        max_overflow: int = MAX_OVERFLOW,
+        recycle: float | None = None,
     ) -> None:
-        """Keep `pool_size` connections and open `max_overflow` more on demand.
-
-        None is lent that is older than `recycle` seconds; -1 sets no limit.
-        """
+        """Keep `pool_size` connections, open `max_overflow` more on demand, lend none older than `recycle` seconds."""
         self.source = source
         self._renewed_at = 0.0
         self.engine = _engine(
@@ -91,7 +93,7 @@ class Database:
             pool_size=pool_size,
             max_overflow=max_overflow,
             pool_timeout=CHECKOUT_TIMEOUT,
-            pool_recycle=recycle,
+            pool_recycle=-1 if recycle is None else recycle,
             pool_pre_ping=True,
             # Every statement of the service stands alone, so no call pays for a BEGIN and a COMMIT.
             isolation_level="AUTOCOMMIT",
@@ -106,6 +108,7 @@ class Database:
         event.listen(self.engine, "checkout", self._refuse_old)
         metrics.db_pool_connections.labels("in_use").set_function(lambda: self._pool.checkedout())
         metrics.db_pool_connections.labels("idle").set_function(lambda: self._pool.checkedin())
+        metrics.db_pool_connections_max.set(pool_size + max_overflow)
 
     @property
     def _pool(self) -> Any:

@@ -28,6 +28,8 @@ hash_queue_depth = Gauge("password_hash_queue_depth", "Calls that wait for a cor
 hash_rejected = Counter("password_hash_rejected_total", "Calls refused because they could not be hashed in time.")
 
 db_pool_connections = Gauge("db_pool_connections", "Connections to the database.", ["state"])
+db_pool_connections_max = Gauge("db_pool_connections_max", "Connections to the database that there may be.")
+database_read_only = Gauge("database_read_only", "1 while the database answers and accepts no writes, otherwise 0.")
 db_query_seconds = Histogram(
     "db_query_duration_seconds", "Seconds that a statement took on its connection.", buckets=LATENCY_BUCKETS
 )

@@ -8,7 +8,7 @@ from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from service_kit.threads import EssentialThread
-from user_svc import schema
+from user_svc import metrics, schema
 from user_svc.database import Database, code_name, explain
 
 READ_ONLY = "READ_ONLY"
@@ -114,6 +114,7 @@ class DatabaseMonitor:
             else:
                 logger.info("the database answers", extra={"database": self._database.source.place})
             self._cause = cause
+        metrics.database_read_only.set(problem is None and not writable)
         state = (problem is None, writable)
         if state != (self._answers, self._writable):
             self._answers, self._writable = state

@@ -72,7 +72,12 @@ class Server:
         self._reader = Reader(settings.file_poll_interval)
         tls = settings.tls_files("GRPC_TLS", Use.SERVER, Use.CLIENT)
         certificates = tls.follow(self._reader) if tls is not None else None
-        self._database = Database(settings.followed_database(self._reader))
+        self._database = Database(
+            settings.followed_database(self._reader),
+            pool_size=settings.db_pool_size,
+            max_overflow=settings.db_max_overflow,
+            recycle=settings.db_pool_recycle,
+        )
         hasher = Hasher(settings.bcrypt_cost)
         self._hash_queue = HashQueue(hasher, settings.hash_slots or cpu_quota.available())
         self._registrar: Registrar | None = None

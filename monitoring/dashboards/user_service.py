@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
 from monitoring.dashboards.builders import USER_SERVICES, dashboard, graph, quantiles, rate, states
-from monitoring.limits import POOL_IN_USE, REFUSED_HASHES, USERS
+from monitoring.limits import POOL_IN_USE, REFUSED_HASHES, USERS, pool_in_use
 
 
 def build() -> Dashboard:
@@ -48,6 +48,15 @@ def build() -> Dashboard:
                 {"{{instance}}": f'serving_status{{{USER_SERVICES},service="user.v1.UserService"}}'},
                 yes="serving",
                 no="not serving",
+            )
+        )
+        .with_panel(
+            states(
+                "Is the database read-only?",
+                "Registrations are refused meanwhile, and logins go on.",
+                {"{{instance}}": f"database_read_only{{{USER_SERVICES}}}"},
+                yes="read-only",
+                no="writable",
             )
         )
         .with_row(Row("Are there cores enough?"))
@@ -124,10 +133,10 @@ def build() -> Dashboard:
         .with_panel(
             graph(
                 "How many connections are in use?",
-                "10 are kept, 100 are the most. None is held while a password is hashed, so many in use mean slow "
-                "statements.",
-                "short",
-                {"{{instance}} {{state}}": f"db_pool_connections{{{USER_SERVICES}}}"},
+                "Of those that there may be, 100 by default. None is held while a password is hashed, so many in use "
+                "mean slow statements.",
+                "percentunit",
+                {"{{instance}}": pool_in_use(USER_SERVICES)},
                 alarm=POOL_IN_USE,
             )
         )

@@ -14,6 +14,7 @@ from monitoring.limits import (
     SNAPSHOT_AGE,
     USERS,
     Severity,
+    pool_in_use,
 )
 from monitoring.rules.alert import Rule, alert
 
@@ -124,11 +125,12 @@ def users_group() -> dict[str, Any]:
             alert(
                 "DatabasePoolExhausted",
                 "warning",
-                f'db_pool_connections{{{USERS},state="in_use"}} >= {POOL_IN_USE}',
+                f"{pool_in_use(USERS)} >= {POOL_IN_USE}",
                 wait="1m",
                 summary=f"A user service {_IN} runs out of database connections",
                 description=(
-                    "{{ $labels.instance }} uses {{ $value }} connections. Calls that get none within a second fail."
+                    "{{ $labels.instance }} uses {{ $value | humanizePercentage }} of its connections. Calls that get "
+                    "none within a second fail."
                 ),
             ),
             alert(
@@ -138,6 +140,14 @@ def users_group() -> dict[str, Any]:
                 wait="1m",
                 summary=f"No user service {_IN} reaches its database",
                 description="No instance is serving: registering and logging in are answered by 503. Profiles work.",
+            ),
+            alert(
+                "DatabaseReadOnly",
+                "critical",
+                f"max by (namespace, release, job) (database_read_only{{{USERS}}}) == 1",
+                wait="1m",
+                summary=f"The database {_IN} accepts no writes",
+                description="Registering is answered by 503. Logging in and profiles work.",
             ),
         ],
     }

@@ -79,8 +79,8 @@ class Run:
         refused = [sent.at for sent in self._sent() if sent.at >= reachable and is_refused(sent)]
         self._recoveries.append(f"{after}: {max(refused, default=reachable) - reachable:.1f} s")
 
-    def check(self, members: Sequence[Server], database: str) -> None:
-        """Compare the answers with the rows of every member, and print the figures."""
+    def check(self, members: Sequence[Server], database: str, report: Callable[[str], None]) -> None:
+        """Compare the answers with the rows of every member, and report the figures."""
         lost = set[tuple[str, int]]()
         for member in members:
             rows = Counter(
@@ -92,7 +92,7 @@ class Run:
             assert set(names.values()) == {1}, "a name has two rows"
         sent = self._sent()
         refused, busy = sum(map(is_refused, sent)), sum(map(is_busy, sent))
-        print(
+        report(
             f"{len(sent)} requests, {refused} refused and {busy} more for want of cores, {len(self._ids)} registered, "
             f"{len(lost)} lost; served again after {', '.join(self._recoveries)}"
         )
@@ -129,6 +129,17 @@ class Run:
             return False
 
 
+@pytest.fixture
+def report(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Print a line that is seen when the test passes, too."""
+
+    def report(line: str) -> None:
+        with capsys.disabled():
+            print(f"\n{line}")
+
+    return report
+
+
 def is_refused(sent: Sent) -> bool:
     """Whether the platform could not use the database; that cores are busy with other tests is another matter."""
     return sent.status not in (200, 409) and not is_busy(sent)
@@ -148,7 +159,7 @@ def platform_on(database: Database, port: int, etcd: Etcd, folder: Path) -> Iter
         assert all(process.running for process in [*users, *gateways])
 
 
-def test_a_galera_cluster_loses_nodes(etcd: Etcd, tmp_path: Path) -> None:
+def test_a_galera_cluster_loses_nodes(etcd: Etcd, tmp_path: Path, report: Callable[[str], None]) -> None:
     ready = (
         "SELECT 1 FROM information_schema.global_status WHERE variable_name = 'wsrep_ready' AND variable_value = 'ON'"
     )
@@ -174,10 +185,10 @@ def test_a_galera_cluster_loses_nodes(etcd: Etcd, tmp_path: Path) -> None:
                     start_all([first, third])
                     run.wait_until_served("two killed and started")
             wait_until(lambda: all(map(is_synced, nodes)), 60)
-            run.check(nodes, database.name)
+            run.check(nodes, database.name, report)
 
 
-def test_a_replica_is_promoted(etcd: Etcd, tmp_path: Path) -> None:
+def test_a_replica_is_promoted(etcd: Etcd, tmp_path: Path, report: Callable[[str], None]) -> None:
     with Replication(tmp_path) as replication, behind_haproxy(tmp_path, replication.servers, is_writable) as port:
         database = replication.primary.database()
         with platform_on(database, port, etcd, tmp_path) as platform:
@@ -195,4 +206,4 @@ def test_a_replica_is_promoted(etcd: Etcd, tmp_path: Path) -> None:
                     run.wait_until_served(name)
                     replication.rebuild_replica()
             replication.wait_until_in_step()
-            run.check(replication.servers, database.name)
+            run.check(replication.servers, database.name, report)

@@ -39,6 +39,15 @@ def test_the_defaults_need_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.listen_port, settings.bcrypt_cost, settings.drain_delay, settings.grace) == (8888, 14, 2, 20)
 
 
+def test_the_pool_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    defaults = read(monkeypatch)
+    assert (defaults.db_pool_size, defaults.db_max_overflow, defaults.db_pool_recycle) == (10, 90, None)
+    settings = read(monkeypatch, DB_POOL_SIZE="2", DB_MAX_OVERFLOW="0", DB_POOL_RECYCLE="30")
+    assert (settings.db_pool_size, settings.db_max_overflow, settings.db_pool_recycle) == (2, 0, 30)
+    found = problems(monkeypatch, DB_POOL_SIZE="0", DB_MAX_OVERFLOW="-1", DB_POOL_RECYCLE="0")
+    assert len(found) == 3
+
+
 def test_db_password_stands_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch, DB_DSN="u@tcp(h)/db", DB_PASSWORD=CANARY)
     assert settings.database.connect["password"] == CANARY.encode()

@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from tests.support.etcd import free_port
 from tests.support.mariadb import Database as Scratch
+from tests.support.wait import wait_until
 from user_svc import dsn, schema
 from user_svc.database import Database, DatabaseUnavailableError
 from user_svc.store import NameTakenError, Store
@@ -132,6 +133,29 @@ def test_the_pool_is_bounded_and_a_full_one_is_no_dead_database(opened: Database
         assert pool_metric("in_use") == 100
     assert store.find("alice") is None
     assert (pool_metric("in_use"), pool_metric("idle")) == (0, 10)
+
+
+def test_the_pool_has_the_size_that_is_set(database: Scratch) -> None:
+    opened = Database(dsn.parse(database.go_dsn), pool_size=1, max_overflow=1)
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(opened.engine.connect())
+        with pytest.raises(DatabaseUnavailableError, match="POOL_EXHAUSTED"):
+            Store(opened).find("alice")
+    assert (pool_metric("in_use"), pool_metric("idle")) == (0, 1)
+    opened.close()
+
+
+def test_connections_of_the_age_that_is_set_are_replaced(database: Scratch) -> None:
+    opened = Database(dsn.parse(database.go_dsn), recycle=0.05)
+
+    def connection_id() -> object:
+        with opened.engine.connect() as connection:
+            return connection.scalar(text("SELECT CONNECTION_ID()"))
+
+    first = connection_id()
+    wait_until(lambda: connection_id() != first)
+    opened.close()
 
 
 def test_a_connection_that_died_in_the_pool_is_replaced(database: Scratch) -> None:
