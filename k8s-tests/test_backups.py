@@ -64,7 +64,8 @@ def sql(platform: Platform, text: str) -> None:
 def test_lost_users_come_back_as_the_page_says(saved: Platform) -> None:
     before = saved.register()
     listed = perform(saved, "Back up now")
-    assert re.search(r"chart: saved video_platform-\d{8}T\d{6}Z\.sql\.gz", listed)
+    assert re.search(r"^chart: saved video_platform-\d{8}T\d{6}Z\.sql\.gz", listed, re.MULTILINE)
+    assert "Error" not in listed
     after = saved.register()
     sql(saved, "DELETE FROM users")
     assert login(saved, before) == 401

@@ -12,6 +12,7 @@ from support.cluster import Manifest, wait_until
 from support.namespace import Namespace
 from support.platform import SMALL, Platform
 from support.release import CHARTS, HelmError, Release
+from test_backups import ended, start_backup
 from test_install import test_release_test_is_green, test_seed_flow_byte_for_byte  # noqa: F401  # on this platform, too
 from test_rollouts import STEADY, test_restart  # noqa: F401
 
@@ -169,3 +170,10 @@ def has_taken(platform: Platform, name: str, pod: Manifest) -> bool:
         return True  # it reads the files at each handshake
     series = 'file_reloads_total{file="/run/secrets/mtls/tls.crt",result="taken"} '
     return f"{series}{CONNECTIONS[name]}.0" in platform.metrics(own)
+
+
+def test_backup_is_made(production: Production) -> None:
+    """Over TLS, as the user who needs a certificate."""
+    start_backup(production, "once")
+    wait_until(lambda: ended(production, "once"), 180, what="the end of a backup")
+    assert ended(production, "once") == "Complete"
