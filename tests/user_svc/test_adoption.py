@@ -168,7 +168,7 @@ def test_only_the_name_makes_a_name_taken(
     with pytest.raises(IntegrityError):
         store.add("bob", "x" * 60)
     with pytest.raises(NameTakenError):
-        store.add("ALICE", "x" * 60)
+        store.add("ALICE", "y" * 60)
     (line,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert vars(line)["cause"] == "ER_DUP_ENTRY email"
     assert "s3cret" not in caplog.text
