@@ -91,20 +91,28 @@ def test_plain_http_and_silence_end_the_connection(secure: Process) -> None:
         assert b"pong" not in received
 
 
-def test_body_too_large_is_answered_and_the_connection_closed(secure: Process, mount: Mount) -> None:
-    head = b"POST /api/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n"
+BODY_TOO_LARGE = (
+    b"POST /api/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n"
+    + b"x" * 70_000
+)
+HEAD_TOO_LARGE = b"GET /ping HTTP/1.1\r\nHost: x\r\n" + b"X-Field: x\r\n" * 200 + b"\r\n"
+
+
+@pytest.mark.parametrize(("request_", "status"), [(BODY_TOO_LARGE, 413), (HEAD_TOO_LARGE, 431)], ids=[413, 431])
+def test_refused_request_is_answered_and_its_connection_closed(
+    secure: Process, mount: Mount, request_: bytes, status: int
+) -> None:
     with (
         socket.create_connection(("127.0.0.1", secure.port), timeout=10) as plain,
         client(mount).wrap_socket(plain, server_hostname="localhost") as connection,
     ):
-        connection.sendall(head)
-        connection.sendall(b"x" * 70_000)
+        connection.sendall(request_)
         received = b""
         with contextlib.suppress(ConnectionError, ssl.SSLError):  # the server may end TLS with a reset
             while chunk := connection.recv(4096):
                 received += chunk
-    assert received.startswith(b"HTTP/1.1 413 ")
-    assert "ERROR" not in secure.output
+    assert received.startswith(b"HTTP/1.1 %d " % status)
+    assert [record for record in secure.records if record["level"] == "ERROR"] == []
 
 
 def test_unusable_files_end_the_start(
