@@ -176,12 +176,22 @@ class Database:
             self.source.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self.source.file.exists():
                 self.source.file.touch(mode=0o600)  # SQLite gives its other files the same mode
-        with self._own.connect() as connection:
+        with self.probing() as connection:
             connection.execute(text(statement))
             writable = bool(self.source.file) or connection.execute(_READ_ONLY).first() is None
             if not writable:
                 connection.invalidate()
         return writable
+
+    @contextmanager
+    def probing(self) -> Iterator[Connection]:
+        """Lend the connection that no call uses, on which a server that hangs is known after PING_TIMEOUT.
+
+        Raises:
+            SQLAlchemyError: when the database fails.
+        """
+        with self._own.connect() as connection:
+            yield connection
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:

@@ -97,7 +97,7 @@ def test_names_are_made_unique_whatever_the_case(database: Scratch, opened: Data
     store = Store(opened)
     assert store.is_taken("ALICE")
     with pytest.raises(NameTakenError):
-        store.add("BOB", "y")
+        store.add("BOB", "another hash")
     assert "NOT NULL" in str(database.execute("SHOW CREATE TABLE users")).partition("`username` varchar(32)")[2][:80]
     opened.close()
 
