@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import Record
-from support.cluster import CommandError, condition, ready_since, wait_until
+from support.cluster import CommandError, Manifest, condition, ready_since, wait_until
 from support.namespace import Namespace
 from support.platform import SMALL, Platform
 from support.release import HelmError
@@ -112,8 +112,7 @@ def test_member_that_lost_its_volume_is_replaced(three: Platform, figures: Recor
 
         wait_until(refuses, 60, what="a member that finds itself in the others' memory")
         three.release.upgrade(replacing, "--wait=false")
-        members = json.loads(etcdctl(three, "root", "member", "list", "--write-out=json"))["members"]
-        (lost,) = (f"{member['ID']:x}" for member in members if member["name"] == "vp-etcd-1")
+        (lost,) = (f"{member['ID']:x}" for member in members(three) if member["name"] == "vp-etcd-1")
         etcdctl(three, "root", "member", "remove", lost)
         etcdctl(three, "root", "member", "add", "vp-etcd-1", "--peer-urls=http://vp-etcd-1.vp-etcd-peers:2380")
         three.namespace.delete("PersistentVolumeClaim", claim)
@@ -124,9 +123,20 @@ def test_member_that_lost_its_volume_is_replaced(three: Platform, figures: Recor
         three.release.upgrade(VALUES)
         wait_until(lambda: rolled_to(three, "new"), 180, what="three members as before")
         traffic.wait_for(30)
-    assert len(json.loads(etcdctl(three, "root", "member", "list", "--write-out=json"))["members"]) == 3
+    assert len(members(three)) == 3
     assert traffic.lost() == []
     assert states(three) == before
+
+
+def members(three: Platform) -> list[Manifest]:
+    """Return what the cluster knows of its members, once there is a quorum to ask."""
+
+    def answer() -> str:
+        said = etcdctl(three, "root", "member", "list", "--write-out=json")
+        return said if said.startswith('{"header"') else ""
+
+    found: list[Manifest] = json.loads(wait_until(answer, 60, what="a quorum"))["members"]
+    return found
 
 
 def rolled_to(three: Platform, state: str) -> bool:
