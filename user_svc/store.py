@@ -112,7 +112,10 @@ class Store:
     def find(self, username: str, patience: float = 0.0) -> Account | None:
         """Return the user of this name, in whatever case."""
         row = _repeat(lambda: self._first("find", _FIND, username), patience)
-        return None if row is None else Account(row.id, row.username, row.password)
+        # An adopted collation may also equate names that are not the same, such as Ángel and angel.
+        if row is None or row.username.lower() != username.lower():
+            return None
+        return Account(row.id, row.username, row.password)
 
     def highest_cost(self) -> int | None:
         """Return the highest cost of the users' hashes, None when there is none; takes many statements."""
