@@ -9,7 +9,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service_kit.threads import EssentialThread
 from user_svc import metrics, schema
-from user_svc.database import Database, code_name, explain
+from user_svc.database import Database
+from user_svc.database_errors import code_name, explain
 
 READ_ONLY = "READ_ONLY"
 """The cause, in logs, of a registration refused because the database accepts no writes."""

@@ -15,7 +15,8 @@ from sqlalchemy import Column, Connection, MetaData, String, Table
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
-from user_svc.database import Database, code_of
+from user_svc.database import Database
+from user_svc.database_errors import code_of
 
 VERSION_TABLE = "user_svc_schema"
 """Its own name, since the database may be shared with programs that use Alembic, too."""

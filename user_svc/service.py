@@ -6,7 +6,7 @@ import grpc
 
 from protos.user.v1 import user_pb2, user_pb2_grpc
 from user_svc import fields, metrics
-from user_svc.database import DatabaseUnavailableError
+from user_svc.database_errors import DatabaseUnavailableError
 from user_svc.hash_queue import CALL_SECONDS, HashQueue
 from user_svc.monitor import READ_ONLY, DatabaseMonitor
 from user_svc.passwords import spellings

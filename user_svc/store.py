@@ -29,7 +29,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
-from user_svc.database import Database, DatabaseUnavailableError, RolledBackError, code_name
+from user_svc.database import Database
+from user_svc.database_errors import DatabaseUnavailableError, RolledBackError, code_name
 from user_svc.passwords import cost_of
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
