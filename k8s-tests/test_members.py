@@ -113,8 +113,8 @@ def test_member_that_lost_its_volume_is_replaced(three: Platform, figures: Recor
         wait_until(refuses, 60, what="a member that finds itself in the others' memory")
         three.release.upgrade(replacing, "--wait=false")
         (lost,) = (f"{member['ID']:x}" for member in members(three) if member["name"] == "vp-etcd-1")
-        etcdctl(three, "root", "member", "remove", lost)
-        etcdctl(three, "root", "member", "add", "vp-etcd-1", "--peer-urls=http://vp-etcd-1.vp-etcd-peers:2380")
+        change_members(three, "remove", lost)
+        change_members(three, "add", "vp-etcd-1", "--peer-urls=http://vp-etcd-1.vp-etcd-peers:2380")
         three.namespace.delete("PersistentVolumeClaim", claim)
         three.namespace.delete("Pod", "vp-etcd-1", now=True)
         began = time.monotonic()
@@ -126,6 +126,16 @@ def test_member_that_lost_its_volume_is_replaced(three: Platform, figures: Recor
     assert len(members(three)) == 3
     assert traffic.lost() == []
     assert states(three) == before
+
+
+def change_members(three: Platform, *arguments: str) -> None:
+    """Remove or add a member, and again as long as another one that restarts makes etcd refuse."""
+
+    def answered() -> bool:
+        said = etcdctl(three, "root", "member", *arguments).lower()
+        return not any(reason in said for reason in ("unhealthy", "deadline", "not enough started", "unavailable"))
+
+    wait_until(answered, 60, what=f"member {arguments[0]}")
 
 
 def members(three: Platform) -> list[Manifest]:
