@@ -59,7 +59,7 @@ def causes_of_repeats(client: Client) -> list[str]:
 def test_two_registrations_behind_one_that_is_rolled_back(client: Client, database: Database) -> None:
     other = "INSERT INTO users (username, password) VALUES ('alice', '')"
     with database.server.transaction(database.name, other) as rollback, registering(client, "alice", "Alice") as calls:
-        # InnoDB shows the same answer again to those who ask within 0.1 s. A statement that was given up goes on waiting.
+        # InnoDB repeats its answer to those who ask within 0.1 s. A statement that was given up goes on waiting.
         wait_until(lambda: lock_waits(database.server) >= 2, interval=0.2)
         rollback()
         assert sorted(call.result().code for call in calls) == [200, 409]
