@@ -19,9 +19,6 @@ from tests.support.certificates import Authority
 
 PAGE = (CHARTS.parent / "docs" / "tls-charts.md").read_text()
 ON: dict[str, Any] = {"tls": {"enabled": True}}
-VALUES: dict[str, Any] = {**SMALL, "user-svc": {**SMALL["user-svc"], "resources": {"requests": {"cpu": "200m"}}}}
-"""One pod of each, of which no other load on the node takes the time to hash."""
-
 STEADY = {"register": 1.0, "login": 2.0, "profile": 10.0}
 """Requests a second."""
 
@@ -40,7 +37,7 @@ def script(heading: str, number: int = 0) -> str:
 @pytest.fixture
 def platform(new_namespace: Callable[..., Namespace]) -> Iterator[Platform]:
     """A small platform that is not installed yet."""
-    platform = Platform(new_namespace(), VALUES)
+    platform = Platform(new_namespace(), SMALL)
     yield platform
     platform.namespace.close()
 
@@ -72,7 +69,7 @@ def own_certificates(namespace: Namespace) -> dict[str, Any]:
             {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"own-{chart}"}, "type": "kubernetes.io/tls"}
             | {"data": data}
         )
-    return {chart: {**VALUES[chart], "tls": {"existingSecret": f"own-{chart}"}} for chart in wanted}
+    return {chart: {**SMALL[chart], "tls": {"existingSecret": f"own-{chart}"}} for chart in wanted}
 
 
 def test_it_is_turned_on_and_off_with_certificates_of_our_own(platform: Platform, figures: Record) -> None:
@@ -116,7 +113,7 @@ sleep() {{ kubectl annotate pods --all --overwrite video-platform/look="$(date +
 
 @pytest.mark.faults
 def test_new_ca_takes_over_without_a_lost_request(platform: Platform, figures: Record) -> None:
-    platform.values = {**VALUES, "global": ON}
+    platform.values = {**SMALL, "global": ON}
     platform.install()
     with platform.traffic(**STEADY) as traffic:
         run(platform, script("A new CA"), 600)
@@ -132,7 +129,7 @@ def test_new_ca_takes_over_without_a_lost_request(platform: Platform, figures: R
 
 @pytest.mark.faults
 def test_three_members_start_over_with_tls(platform: Platform, figures: Record) -> None:
-    platform.values = {**VALUES, "etcd": {**SMALL["etcd"], "replicaCount": 3}}
+    platform.values = {**SMALL, "etcd": {**SMALL["etcd"], "replicaCount": 3}}
     platform.replicas |= {"etcd": 3}
     platform.install()
     user = platform.register()
@@ -155,7 +152,7 @@ def test_cert_manager_issues_and_renews_without_a_lost_request(platform: Platfor
     for manifest in yaml.safe_load_all(issuers):
         namespace.create(manifest)
     manager = {"issuerRef": {"name": "platform"}, "duration": "1h", "renewBefore": "59m30s"}
-    platform.values = {**VALUES, "global": {"tls": {"enabled": True, "certManager": manager}}}
+    platform.values = {**SMALL, "global": {"tls": {"enabled": True, "certManager": manager}}}
     platform.install()
     before = {name: namespace.secret(f"vp-{name}-mtls")["tls.crt"] for name in SMALL}
     restarts = namespace.restarts()
