@@ -16,6 +16,9 @@ from support.usage import MIB, Container, Usage, requested
 STEADY = {"register": 1.0, "login": 3.0, "profile": 2.0}
 """Requests a second."""
 
+LOST_DATA = ("already been bootstrapped", "Was the raft log corrupted, truncated, or lost?")
+"""What a member says whose data are gone: the second one when it could not reach the others in its first moment."""
+
 VALUES: dict[str, Any] = {
     **SMALL,
     "etcd": {**SMALL["etcd"], "replicaCount": 3},
@@ -108,7 +111,7 @@ def test_member_that_lost_its_volume_is_replaced(three: Platform, figures: Recor
 
         def refuses() -> bool:
             pod = three.namespace.get("Pod", "vp-etcd-1")
-            return pod is not None and "already been bootstrapped" in three.namespace.last_words(pod, "etcd")
+            return pod is not None and any(words in three.namespace.last_words(pod, "etcd") for words in LOST_DATA)
 
         wait_until(refuses, 60, what="a member that finds itself in the others' memory")
         three.release.upgrade(replacing, "--wait=false")
