@@ -357,7 +357,7 @@ class Protocol(HttpToolsProtocol):
     def _head_timed_out(self) -> None:
         self._head_timer = None
         if self._refusal is not None:
-            return  # its end is near: the rest of the request is read for a moment
+            return  # the connection is about to close, and the rest of the request is discarded
         if self._in_head:
             self._refuse(*_HEAD_TOO_SLOW)
         else:
