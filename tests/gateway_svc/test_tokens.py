@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from gateway_svc.tokens import LEEWAY, InvalidTokenError, Tokens, key_id
+from gateway_svc.tokens import LEEWAY, AccessTokens, InvalidTokenError, Keys, key_id
 from tests.gateway_svc.conftest import PREVIOUS, SECRET, StartGateway, admin
 from tests.support.process import Process
 from tests.support.users_stub import UsersStub
@@ -24,6 +24,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::jwt.InsecureKeyLengthWarning")
 
 CLAIMS: dict[str, Any] = {"user_id": 7, "username": "testuser123"}
 KID = key_id(SECRET)
+
+
+def made_of(*secrets: str, issuer: str = "us") -> AccessTokens:
+    return AccessTokens(Keys(secrets[0], secrets[1:]), issuer=issuer, audience="us", is_revoked=lambda _: False)
 
 
 def b64(data: bytes) -> str:
@@ -205,17 +209,17 @@ def respellings(part: str) -> list[str]:
 
 @pytest.mark.parametrize("index", range(3))
 def test_respelled_token_is_malformed(index: int) -> None:
-    parts = Tokens(SECRET, issuer="us").issue(1, "abc").split(".")
+    parts = made_of(SECRET).issue(1, "abc", 0).split(".")
     spelled = respellings(parts[index])
     assert len(spelled) >= 4
     for each in spelled:
-        tokens = Tokens(SECRET, issuer="us")
+        tokens = made_of(SECRET)
         with pytest.raises(InvalidTokenError):
             tokens.verify(".".join([*parts[:index], each, *parts[index + 1 :]]))
 
 
 def test_remembered_token_still_expires() -> None:
-    tokens = Tokens(SECRET, issuer="us")
+    tokens = made_of(SECRET)
     short = token(exp=int(time.time()) - LEEWAY + 2)
     assert tokens.verify(short)[:2] == tokens.verify(short)[:2] == (7, "testuser123")
 
@@ -230,17 +234,17 @@ def test_remembered_token_still_expires() -> None:
 
 
 def test_remembered_tokens_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway_svc.tokens.MAX_VERIFIED", 4)
-    tokens = Tokens(SECRET, issuer="us")
-    issued = [tokens.issue(number, "abc") for number in range(1, 6)]
+    monkeypatch.setattr("gateway_svc.tokens.verified.MAX_VERIFIED", 4)
+    tokens = made_of(SECRET)
+    issued = [tokens.issue(number, "abc", 0) for number in range(1, 6)]
     for _ in range(2):
         assert [tokens.verify(each).user_id for each in issued] == [1, 2, 3, 4, 5]
-        assert len(tokens._verified) + len(tokens._verified_before) <= 4
+        assert len(tokens._verified) <= 4
     assert tokens._verified
 
 
 def test_refused_token_is_not_remembered() -> None:
-    tokens = Tokens(SECRET, issuer="us")
+    tokens = made_of(SECRET)
     with pytest.raises(InvalidTokenError):
         tokens.verify(token(key="x" * 32))
     assert not tokens._verified
@@ -254,28 +258,28 @@ def test_a_name_of_the_old_system_passes_unescaped(client: httpx.Client) -> None
 
 def test_a_rotation() -> None:
     old, new = "old-" * 8, "new-" * 8
-    before = Tokens(old, issuer="us")
-    during = Tokens(new, [old], issuer="us")
-    after = Tokens(new, issuer="us")
-    first = before.issue(1, "abc")
+    before = made_of(old)
+    during = made_of(new, old)
+    after = made_of(new)
+    first = before.issue(1, "abc", 0)
     assert during.verify(first).username == "abc"
     with pytest.raises(InvalidTokenError):
         after.verify(first)
-    second = during.issue(1, "abc")
+    second = during.issue(1, "abc", 0)
     assert after.verify(second).username == "abc"
     with pytest.raises(InvalidTokenError):
         before.verify(second)
 
 
 def test_another_issuer_with_the_same_secret() -> None:
-    assert Tokens(SECRET, issuer="us").verify(Tokens(SECRET, issuer="us").issue(1, "abc"))
+    assert made_of(SECRET).verify(made_of(SECRET).issue(1, "abc", 0))
     with pytest.raises(InvalidTokenError):
-        Tokens(SECRET, issuer="us").verify(Tokens(SECRET, issuer="them").issue(1, "abc"))
+        made_of(SECRET).verify(made_of(SECRET, issuer="them").issue(1, "abc", 0))
 
 
 def test_each_token_is_unique() -> None:
-    tokens = Tokens(SECRET, issuer="us")
-    assert len({tokens.issue(1, "abc") for _ in range(100)}) == 100
+    tokens = made_of(SECRET)
+    assert len({tokens.issue(1, "abc", 0) for _ in range(100)}) == 100
 
 
 def test_a_short_previous_secret_is_not_complained_about(start_gateway: StartGateway, users: UsersStub) -> None:
