@@ -11,6 +11,7 @@ from monitoring.limits import (
     POOL_IN_USE,
     REFUSED_HASHES,
     REGISTRATIONS,
+    REVOCATIONS_AGE,
     SNAPSHOT_AGE,
     USERS,
     Severity,
@@ -26,7 +27,7 @@ _EXPIRY: tuple[tuple[Severity, int], ...] = (("critical", CERTIFICATE_LAST_DAY),
 def gateway_group() -> dict[str, Any]:
     """Return what the gateways' series tell."""
     sent = f'token_verifications_total{{{GATEWAY},result!~"missing|not_bearer"}}'
-    bad = f'token_verifications_total{{{GATEWAY},result!~"ok|expired|missing|not_bearer"}}'
+    bad = f'token_verifications_total{{{GATEWAY},result!~"ok|expired|revoked|missing|not_bearer"}}'
     return {
         "name": "video-platform-gateway-svc",
         "rules": [
@@ -52,6 +53,28 @@ def gateway_group() -> dict[str, Any]:
                 ),
             ),
             alert(
+                "RevocationsStale",
+                "warning",
+                f"revocations_age_seconds{{{GATEWAY}}} > {REVOCATIONS_AGE}",
+                wait="1m",
+                summary=f"A gateway {_IN} does not learn of logouts",
+                description=(
+                    "{{ $labels.instance }} last read what was revoked {{ $value | humanizeDuration }} ago. It goes on "
+                    "accepting tokens that were logged out since, until they expire."
+                ),
+            ),
+            alert(
+                "KeyReloadFailed",
+                "warning",
+                f'increase(key_reloads_total{{{GATEWAY},result="failed"}}[5m]) > 0',
+                wait="5m",
+                summary=f"A gateway {_IN} cannot use the new keys of tokens",
+                description=(
+                    "{{ $labels.instance }} found JWT_SECRET_FILE or JWT_PREVIOUS_SECRETS_FILE missing, empty, too "
+                    "short or no secret, and goes on with the keys before. Gateways with other keys refuse its tokens."
+                ),
+            ),
+            alert(
                 "TokenVerificationFailures",
                 "warning",
                 f"{_total('rate', bad)}\n/\n{_total('rate', sent)}\n> {BAD_TOKENS:g}\n"
@@ -60,7 +83,7 @@ def gateway_group() -> dict[str, Any]:
                 summary=f"Gateways {_IN} refuse many tokens",
                 description=(
                     "{{ $value | humanizePercentage }} of the tokens that clients send are not ours, though not merely "
-                    "expired: a key was changed without keeping the old one, or somebody tries forged ones."
+                    "expired or revoked: a key was changed without keeping the old one, or somebody tries forged ones."
                 ),
             ),
         ],
