@@ -146,8 +146,8 @@ def build() -> Dashboard:
             graph(
                 "Which tokens prove nothing?",
                 "Their part of all tokens that are sent, by what is wrong with them; those that have merely expired "
-                "or were revoked are left out. `bad_signature` after a rollout: a key was changed without keeping the old "
-                "one.",
+                "or were revoked are left out. `bad_signature` after a rollout: a key was changed without keeping the "
+                "old one.",
                 "percentunit",
                 {
                     "{{result}}": (
