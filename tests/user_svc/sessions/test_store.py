@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
+from sqlalchemy import event
 
 from protos.user.v1 import user_pb2
 from tests.support.mariadb import Database as Scratch
@@ -241,6 +242,27 @@ def test_one_of_many_refreshes_at_once_rotates(store: SessionStore, alice: int, 
             assert {serial for _, serial in answers} == {newest}
             assert sorted(result for result, _ in answers) == sorted([expected] + [Result.REPEATED] * 19)
     assert execute(opened, "SELECT serial, previous FROM sessions") == [(3, 1)]
+
+
+def test_a_machine_that_stood_still_in_a_refresh_voids_nothing(database: Scratch) -> None:
+    elsewhere, opened = Database(dsn.parse(database.go_dsn)), Database(dsn.parse(database.go_dsn))
+    schema.upgrade(opened)
+    store, faster = SessionStore(opened), SessionStore(elsewhere)
+    session_id = open_one(store, Store(opened).add("alice", "hash"))
+    age(opened, BEYOND_GRACE)
+
+    def stand_still(_connection: Any, cursor: Any, statement: str, *_: object) -> None:
+        if statement.startswith("UPDATE sessions"):
+            assert results(faster, session_id, 1) == [(Result.ROTATED, 2)]
+        if statement.endswith("FOR UPDATE"):
+            cursor.execute("SET timestamp = UNIX_TIMESTAMP() + 20")
+
+    event.listen(opened.engine, "before_cursor_execute", stand_still)
+    with pytest.raises(TimeoutError):
+        store.refresh(session_id, 1, soon())
+    assert execute(elsewhere, "SELECT serial, previous FROM sessions") == [(2, 1)]
+    opened.close()
+    elsewhere.close()
 
 
 def test_no_statement_begins_that_could_outlast_the_call(store: SessionStore, alice: int, opened: Database) -> None:
