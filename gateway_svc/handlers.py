@@ -10,7 +10,6 @@ from gateway_svc.problems import Problem
 from gateway_svc.revocations import Revocations
 from gateway_svc.tokens import (
     LEEWAY,
-    SESSION_LIFETIME,
     AccessTokens,
     Identity,
     InvalidRefreshTokenError,
@@ -19,6 +18,7 @@ from gateway_svc.tokens import (
 )
 from gateway_svc.users_client import UsersClient, UsersOutdatedError
 from protos.user.v1 import user_pb2
+from protos.user.v1.contract import SESSION_TOKEN_SECONDS
 
 Answer = Mapping[str, object]
 
@@ -170,7 +170,7 @@ class Handlers:
         return {
             "session_id": session_id.hex(),
             "token": token,
-            "expires_in": SESSION_LIFETIME,
+            "expires_in": SESSION_TOKEN_SECONDS,
             "refresh_token": self._refresh_tokens.issue(session_id, newest.serial),
             "refresh_expires_in": newest.refresh_expires_in,
         }
@@ -187,7 +187,7 @@ class Handlers:
         _expect(response.code, response.msg, 200, 404)
         if response.code == 404:
             return False
-        self._revocations.end(session_id, int(time.time()) + SESSION_LIFETIME + LEEWAY)
+        self._revocations.end(session_id, int(time.time()) + SESSION_TOKEN_SECONDS + LEEWAY)
         return True
 
 

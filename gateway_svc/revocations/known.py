@@ -4,8 +4,9 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from gateway_svc.tokens import LEEWAY, LIFETIME, Identity
+from gateway_svc.tokens import LEEWAY, Identity
 from protos.user.v1 import user_pb2
+from protos.user.v1.contract import LOGIN_TOKEN_SECONDS
 
 LEGACY_GRACE = 30
 """Seconds by which a token without a generation must be younger than the user's generation to be accepted."""
@@ -65,7 +66,7 @@ class Revocations:
     def end_all(self, user_id: int, generation: int) -> None:
         """Refuse a user's tokens of generations before `generation`, without waiting until it is listed."""
         now = time.time()
-        expires = int(now) + LIFETIME + LEEWAY
+        expires = int(now) + LOGIN_TOKEN_SECONDS + LEEWAY
         self._take(user_id, _User(generation, 0, now, disabled=False, expires=expires), now)
 
     def drop_expired(self) -> None:

@@ -2,8 +2,6 @@
 
 from gateway_svc.tokens.access import (
     LEEWAY,
-    LIFETIME,
-    SESSION_LIFETIME,
     AccessTokens,
     Identity,
     InvalidTokenError,
@@ -14,9 +12,7 @@ from gateway_svc.tokens.refresh import InvalidRefreshTokenError, RefreshTokens
 
 __all__ = [
     "LEEWAY",
-    "LIFETIME",
     "MIN_SECRET_BYTES",
-    "SESSION_LIFETIME",
     "AccessTokens",
     "Identity",
     "InvalidRefreshTokenError",

@@ -15,11 +15,8 @@ from jwt.utils import base64url_decode, base64url_encode
 from gateway_svc import metrics
 from gateway_svc.tokens.keys import Keys
 from gateway_svc.tokens.verified import VerifiedTokens, digest_of
+from protos.user.v1.contract import LOGIN_TOKEN_SECONDS, SESSION_TOKEN_SECONDS
 
-LIFETIME = 24 * 60 * 60
-"""Seconds, of the token of a login."""
-SESSION_LIFETIME = 15 * 60
-"""Seconds, of an access token of a session."""
 LEEWAY = 30
 """Seconds by which clocks may differ."""
 MAX_LENGTH = 8192
@@ -105,15 +102,15 @@ class AccessTokens:
         self._verified.clear()
 
     def issue(self, user_id: int, username: str, generation: int | None) -> str:
-        """Return the token of a login, valid for `LIFETIME`."""
-        claims = self._claims_of(user_id, username, LIFETIME)
+        """Return the token of a login, valid for `LOGIN_TOKEN_SECONDS`."""
+        claims = self._claims_of(user_id, username, LOGIN_TOKEN_SECONDS)
         if generation is not None:
             claims["gen"] = generation
         return _sign_login(claims, self._keys.secret, next(iter(self._keys.secrets)))
 
     def issue_for_session(self, user_id: int, username: str, generation: int, session_id: bytes) -> str:
-        """Return an access token of a session, valid for `SESSION_LIFETIME`."""
-        claims = self._claims_of(user_id, username, SESSION_LIFETIME)
+        """Return an access token of a session, valid for `SESSION_TOKEN_SECONDS`."""
+        claims = self._claims_of(user_id, username, SESSION_TOKEN_SECONDS)
         claims |= {"aud": self._audience, "sid": session_id.hex(), "gen": generation}
         return _sign_session(claims, self._keys, self._keys.session_key.kid)
 
@@ -213,7 +210,7 @@ class AccessTokens:
             Kind.SESSION if verifier.is_session else Kind.LEGACY if generation is None else Kind.LOGIN,
             _session_id(claims["sid"]) if verifier.is_session else _token_id(token),
             generation,
-            int(claims["iat"]) if "iat" in claims else expires - LIFETIME,
+            int(claims["iat"]) if "iat" in claims else expires - LOGIN_TOKEN_SECONDS,
         )
 
 

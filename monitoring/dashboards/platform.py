@@ -180,6 +180,28 @@ def build() -> Dashboard:
         )
         .with_panel(
             graph(
+                "How do refreshes of sessions end?",
+                "`rotated` and `repeated` are normal, `recovered` follows on an answer that was lost on the way. "
+                "`reused` is a refresh token that two parties had: its session ended.",
+                "ops",
+                {"{{result}}": rate("session_refreshes_total", USER_SERVICES, "result")},
+                stacked=True,
+            )
+        )
+        .with_panel(
+            graph(
+                "How many sessions open and end?",
+                "Those that end before they expire by reason: `logout`, `logout_all`, `reused`, or `limit`, the 51st "
+                "of a user.",
+                "ops",
+                {
+                    "opened": f"sum (rate(sessions_opened_total{{{USER_SERVICES}}}[$__rate_interval]))",
+                    "{{reason}}": rate("sessions_ended_total", USER_SERVICES, "reason"),
+                },
+            )
+        )
+        .with_panel(
+            graph(
                 "Which versions run?",
                 "Instances by service and version. Two versions of one service are a rollout, or one that is stuck.",
                 "short",
