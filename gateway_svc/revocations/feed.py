@@ -89,7 +89,7 @@ class RevocationFeed:
     async def _read_whole(self) -> None:
         try:
             await self._read(0)
-            self._revocations.drop_expired()
+            await self._revocations.drop_expired()
         except _UNREADABLE:
             pass  # logged by the readings of what is new
         finally:

@@ -1,8 +1,9 @@
 """What is known of revocations, in memory; it belongs to the event loop."""
 
+import asyncio
 import time
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeVar
 
 from gateway_svc.tokens import LEEWAY, Identity
 from protos.user.v1 import user_pb2
@@ -12,6 +13,11 @@ LEGACY_GRACE = 30
 """Seconds by which a token without a generation must be younger than the user's generation to be accepted."""
 KEPT_LONGER = 60
 """Seconds beyond the end of the last token concerned: the database's clock may differ."""
+
+_SLICE = 1000
+"""Entries that are looked at without a pause."""
+
+K = TypeVar("K")
 
 
 class _User(NamedTuple):
@@ -69,12 +75,23 @@ class Revocations:
         expires = int(now) + LOGIN_TOKEN_SECONDS + LEEWAY
         self._take(user_id, _User(generation, 0, now, disabled=False, expires=expires), now)
 
-    def drop_expired(self) -> None:
-        """Forget what concerns no token that lives. Disabled users stay: the Go system may issue them new tokens."""
+    async def drop_expired(self) -> None:
+        """Forget what concerns no token that lives, a slice at a time, so that requests are served meanwhile.
+
+        Disabled users stay: the Go system may issue them new tokens.
+        """
         now = time.time()
-        users, ended = self._users.items(), self._ended.items()
-        self._users = {key: user for key, user in users if user.disabled or not _is_over(user.expires, now)}
-        self._ended = {key: expires for key, expires in ended if not _is_over(expires, now)}
+        for keys in _slices(list(self._ended)):
+            for key in keys:
+                if _is_over(self._ended[key], now):
+                    del self._ended[key]
+            await asyncio.sleep(0)
+        for users in _slices(list(self._users)):
+            for user_id in users:
+                user = self._users[user_id]
+                if not user.disabled and _is_over(user.expires, now):
+                    del self._users[user_id]
+            await asyncio.sleep(0)
 
     def _take(self, user_id: int, found: _User, now: float) -> None:
         known = self._users.get(user_id)
@@ -82,6 +99,11 @@ class Revocations:
             return
         if found.disabled or not _is_over(found.expires, now):
             self._users[user_id] = found
+
+
+def _slices(keys: list[K]) -> Iterator[list[K]]:
+    for start in range(0, len(keys), _SLICE):
+        yield keys[start : start + _SLICE]
 
 
 def _is_over(expires: int, now: float) -> bool:

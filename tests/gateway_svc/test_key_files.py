@@ -9,6 +9,7 @@ import httpx
 import jwt
 import pytest
 
+from gateway_svc.tokens import AccessTokens, Keys, RefreshTokens
 from tests.gateway_svc.conftest import CREDENTIALS, admin, wait_until_ready
 from tests.support.process import Process
 from tests.support.users_stub import UsersStub
@@ -123,6 +124,22 @@ def test_the_three_steps_of_a_rotation_refuse_nobody(gateway: Gateway, secret: S
     shown = gateway.process.output + json.dumps(gateway.kids())
     assert OLD not in shown
     assert NEW not in shown
+
+
+STEPS = [Keys(OLD), Keys(OLD, [NEW]), Keys(NEW, [OLD]), Keys(NEW)]
+"""A rotation, from its beginning to its end."""
+
+
+@pytest.mark.parametrize(("issuer", "verifier"), [(0, 1), (1, 0), (1, 2), (2, 1), (2, 3), (3, 2)])
+def test_gateways_a_step_apart_take_each_other_s_tokens(issuer: int, verifier: int) -> None:
+    one, other = (
+        AccessTokens(STEPS[step], issuer="us", audience="us", is_revoked=lambda _: False) for step in (issuer, verifier)
+    )
+    assert other.verify(one.issue(1, "abc", 0)).user_id == 1
+    assert other.verify(one.issue_for_session(1, "abc", 0, bytes(16))).user_id == 1
+    assert RefreshTokens(STEPS[verifier]).check(RefreshTokens(STEPS[issuer]).issue(bytes(16), 7)).serial == 7
+    kids = {key["kid"] for key in other.jwks()}
+    assert STEPS[issuer].session_key.kid in kids
 
 
 def test_a_leaked_key_is_replaced_at_once(gateway: Gateway, secret: Secret) -> None:

@@ -95,10 +95,10 @@ def test_entries_leave_when_no_token_lives() -> None:
     assert len(known(ended(b"c" * 16, over), user(1, expires=over))) == 0
     revocations.end(b"d" * 16, over)
     assert len(revocations) == 4
-    revocations.drop_expired()
+    asyncio.run(revocations.drop_expired())
     assert len(revocations) == 3
     disabled = known(user(1, disabled=True, expires=over))
-    disabled.drop_expired()
+    asyncio.run(disabled.drop_expired())
     assert len(disabled) == 1
 
 
