@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,7 @@ from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.exclusive, pytest.mark.timeout(400)]
 
-MOST_SERIES = 200
+MOST_SERIES = 400
 INTERVAL = "1s"
 
 ACCOUNT = {"username": "testuser123", "password": "password123"}
@@ -114,8 +115,12 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evening]:
         etcd = stack.enter_context(Etcd())
         server = stack.enter_context(Server.create(tmp_path_factory.mktemp("mariadb")))
         database = server.database()
-        env = {"DB_DSN": database.url, "HASH_SLOTS": "2", "REGISTRY_TTL": "10"}
-        platform = stack.enter_context(Platform(etcd, tmp_path_factory.mktemp("platform"), env=env))
+        folder = tmp_path_factory.mktemp("platform")
+        key = folder / "jwt-secret"
+        key.write_text(secrets.token_hex(32))
+        env = {"DB_DSN": database.url, "HASH_SLOTS": "2", "REGISTRY_TTL": "10", "JWT_SECRET": ""}
+        env |= {"JWT_SECRET_FILE": str(key), "FILE_POLL_INTERVAL": "1"}
+        platform = stack.enter_context(Platform(etcd, folder, env=env))
         with platform.client() as client:
             assert client.post("/api/register", json=ACCOUNT).status_code == 200
             token = client.post("/api/login", json=ACCOUNT).json()["token"]
@@ -123,7 +128,7 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evening]:
         wait_until(lambda: len(watch.query("up == 1")) == 2 and not watch.raised, 20, what="both to be scraped")
         scene = Scene(etcd, server, database, platform, watch)
         with Traffic(partial(_mixture, platform.url, token), rate=4) as traffic:
-            _everything_goes_wrong(scene, traffic)
+            _everything_goes_wrong(scene, traffic, key)
         scene.evening.ended = time.time()
         if recording := os.environ.get("RECORDING"):
             Path(recording).write_text(json.dumps(_recorded(scene.evening)), encoding="utf-8")
@@ -232,7 +237,7 @@ class Faults:
             return [each.result().status_code for each in sent]
 
 
-def _everything_goes_wrong(scene: Scene, traffic: Traffic) -> None:
+def _everything_goes_wrong(scene: Scene, traffic: Traffic, key: Path) -> None:
     faults = Faults(scene, traffic)
     platform = scene.platform
     scene.act("a quiet day", lambda: traffic.wait_for(40), set())
@@ -248,7 +253,12 @@ def _everything_goes_wrong(scene: Scene, traffic: Traffic) -> None:
     scene.act("forged tokens", faults.forged_tokens, {("TokenVerificationFailures", "warning")})
     scene.act("leases revoked by hand", faults.lost_leases, {("RegistryLeaseFlapping", "warning")})
     scene.act("a table is locked", faults.locked_table, both("RequestErrorBudgetBurn"))
-    scene.act("the database is killed", scene.server.kill, set(), passing={("DatabaseUnavailable", "critical")})
+    scene.act(
+        "the database is killed",
+        scene.server.kill,
+        set(),
+        passing={("DatabaseUnavailable", "critical"), ("RevocationsStale", "warning")},
+    )
     scene.over(scene.server.start)
     scene.act(
         "etcd hangs",
@@ -262,11 +272,20 @@ def _everything_goes_wrong(scene: Scene, traffic: Traffic) -> None:
         lines = admin(process, "/metrics").text.splitlines()
         scene.evening.series[process.module] = sum(not line.startswith("#") for line in lines)
     scene.act(
+        "an empty key is mounted",
+        partial(_empty, key),
+        {("KeyReloadFailed", "warning"), ("MountedFileUnusable", "warning")},
+    )
+    scene.act(
         "the user service is killed",
         platform.users[0].kill,
         {("UserServiceDown", "critical"), ("TargetDown", "warning")},
     )
     scene.act("the gateway is killed", platform.gateways[0].kill, {("GatewayDown", "critical")})
+
+
+def _empty(file: Path) -> None:
+    file.write_text("")
 
 
 def test_the_alerts_that_should_be_raised_are_and_the_others_are_not(evening: Evening) -> None:
