@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +188,34 @@ def test_previous_secrets_may_be_missing_at_the_start(
     with Process("gateway_svc", env={**secret.env, "USER_SERVICE_TARGET": users.target}, cwd=tmp_path) as process:
         wait_until_ready(process)
         assert "signing_keys 1.0" in admin(process, "/metrics").text
+
+
+def test_two_gateways_rotate_apart_and_refuse_nothing(users: UsersStub, tmp_path: Path) -> None:
+    mounted = [Secret(tmp_path / name) for name in ("one", "other")]
+    with ExitStack() as stack:
+        gateways = []
+        for secret in mounted:
+            secret.hold(OLD)
+            env = {**secret.env, "USER_SERVICE_TARGET": users.target}
+            process = stack.enter_context(Process("gateway_svc", env=env, cwd=tmp_path))
+            http = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{process.port}"))
+            wait_until_ready(process)
+            gateways.append(Gateway(process, http))
+        login = gateways[0].login()
+        _, refresh_token = gateways[0].pair()
+
+        for step, (current, previous) in enumerate([(OLD, NEW), (NEW, OLD)], 1):
+            for secret, late in zip(mounted, gateways, strict=True):
+                secret.hold(current, previous)
+                taken(late, step)
+                for issuer in gateways:
+                    tokens = [login, issuer.login(), issuer.pair()[0]]
+                    refreshed = issuer.refresh(refresh_token)
+                    refresh_token = refreshed["refresh_token"]
+                    tokens.append(refreshed["token"])
+                    assert {each.status(token) for each in gateways for token in tokens} == {200}
+        for secret, gateway in zip(mounted, gateways, strict=True):
+            secret.hold(NEW)
+            taken(gateway, 3)
+            refresh_token = gateway.refresh(refresh_token)["refresh_token"]
+            assert {each.status(gateway.pair()[0]) for each in gateways} == {200}
