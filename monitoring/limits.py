@@ -66,6 +66,9 @@ CERTIFICATE_LAST_DAY = 1
 BAD_TOKENS = 0.2
 """Of the tokens that were sent, the part that proves nothing. Expired ones do not count: every client has one a day."""
 
+RECOVERED = 0.05
+"""Of the refreshes that give a new token, the part that follows on a lost answer; phones lose one now and then."""
+
 
 def pool_in_use(selector: str) -> str:
     """Return the query of that part, by instance."""

@@ -121,7 +121,7 @@ class Database:
 
     @contextmanager
     def connection(self, query: str, summary: str) -> Iterator[Connection]:
-        """Lend a connection of the pool for one statement, which the log calls `query`.
+        """Lend a connection of the pool for one statement, or a few at once, which the log calls `query`.
 
         Its span is named after `summary`, such as `SELECT users`; values are in neither.
 

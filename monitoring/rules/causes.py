@@ -9,6 +9,7 @@ from monitoring.limits import (
     FEWEST_BAD,
     GATEWAY,
     POOL_IN_USE,
+    RECOVERED,
     REFUSED_HASHES,
     REGISTRATIONS,
     REVOCATIONS_AGE,
@@ -94,6 +95,9 @@ def users_group() -> dict[str, Any]:
     """Return what the user services' series tell."""
     refused = f"password_hash_rejected_total{{{USERS}}}"
     hashed = f"password_hash_seconds_count{{{USERS}}}"
+    reused = f'session_refreshes_total{{{USERS},result="reused"}}'
+    recovered = f'session_refreshes_total{{{USERS},result="recovered"}}'
+    renewed = f'session_refreshes_total{{{USERS},result=~"rotated|recovered"}}'
     return {
         "name": "video-platform-user-svc",
         "rules": [
@@ -146,6 +150,28 @@ def users_group() -> dict[str, Any]:
                 ),
             ),
             alert(
+                "RefreshTokensReused",
+                "warning",
+                f"{_total('increase', reused, '1h')} >= {FEWEST_BAD}",
+                summary=f"Sessions {_IN} end because two parties use their refresh tokens",
+                description=(
+                    "{{ $value | humanize }} sessions ended in an hour because a void refresh token was presented: "
+                    "tokens were stolen, or a client keeps old ones."
+                ),
+            ),
+            alert(
+                "RefreshRecoveriesHigh",
+                "warning",
+                f"{_total('rate', recovered)}\n/\n{_total('rate', renewed)}\n> {RECOVERED:g}\n"
+                f"and {_total('increase', recovered)} >= {FEWEST_BAD}",
+                wait="10m",
+                summary=f"Answers to refreshes {_IN} get lost",
+                description=(
+                    "{{ $value | humanizePercentage }} of the refreshes repeat one whose answer did not arrive: "
+                    "something between clients and gateways cuts connections, or a client does not store what it gets."
+                ),
+            ),
+            alert(
                 "DatabasePoolExhausted",
                 "warning",
                 f"{pool_in_use(USERS)} >= {POOL_IN_USE}",
@@ -170,14 +196,14 @@ def users_group() -> dict[str, Any]:
                 f"max by (namespace, release, job) (database_read_only{{{USERS}}}) == 1",
                 wait="1m",
                 summary=f"The database {_IN} accepts no writes",
-                description="Registering is answered by 503. Logging in and profiles work.",
+                description="Registering and all about sessions is answered by 503. /api/login and profiles work.",
             ),
         ],
     }
 
 
-def _total(function: str, series: str) -> str:
-    return f"sum by (namespace, release, job) ({function}({series}[5m]))"
+def _total(function: str, series: str, over: str = "5m") -> str:
+    return f"sum by (namespace, release, job) ({function}({series}[{over}]))"
 
 
 def _none_up(selector: str) -> str:

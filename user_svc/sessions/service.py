@@ -13,6 +13,8 @@ from user_svc.sessions.store import REFRESH_SECONDS, SessionStore
 
 _ID_LENGTH = 16
 _DEVICE_LENGTH = 64
+_LATEST = 2**40
+"""Seconds since the epoch; a token may claim to live for longer than a column holds."""
 
 _Refusal = user_pb2.RefreshSessionResponse
 _REFUSALS = {
@@ -88,7 +90,8 @@ class SessionService(user_pb2_grpc.UserServiceServicer):
             return user_pb2.EndSessionResponse(code=400, msg=problem)
         self._monitor.require(writable=True)
         if token is not None:
-            self._sessions.end_token(token.id, request.user_id, token.expires_at * 1000, Deadline.of(context))
+            until = min(max(token.expires_at, 0), _LATEST) * 1000
+            self._sessions.end_token(token.id, request.user_id, until, Deadline.of(context))
         elif not self._sessions.end(request.session_id, request.user_id or None, Deadline.of(context)):
             return user_pb2.EndSessionResponse(code=404, msg="会话不存在")
         return user_pb2.EndSessionResponse(code=200, msg="会话已退出")
@@ -113,7 +116,7 @@ class SessionService(user_pb2_grpc.UserServiceServicer):
             sessions=[
                 user_pb2.ListSessionsResponse.Session(
                     session_id=row.id,
-                    device=row.device,
+                    device=row.device.decode(),
                     created_at=row.created_at,
                     used_at=row.used_at,
                     expires_at=min(row.used_at + IDLE, row.expires_at),

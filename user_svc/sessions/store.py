@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, Update, and_, bindparam, func, insert, literal, select, update
+from sqlalchemy import Connection, Select, Update, and_, bindparam, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
 from protos.user.v1.contract import LOGIN_TOKEN_SECONDS, SESSION_TOKEN_SECONDS
@@ -36,6 +36,8 @@ _MARGIN = 60_000
 """Milliseconds that a revocation outlives the tokens that it concerns, which gateways accept with some leeway."""
 
 _FIRST_SERIAL = 1
+_NEW = frozenset({Result.ROTATED, Result.RECOVERED})
+"""Results that give a new serial."""
 
 _FIND = (
     select(
@@ -219,7 +221,7 @@ class SessionStore:
 
         The same id gives the same session, so it is executed again when the connection was lost as well.
         """
-        values = {"session_id": session_id, "whose": user_id, "generation": generation, "device": device}
+        values = {"session_id": session_id, "whose": user_id, "generation": generation, "device": device.encode()}
         serial = repeat(lambda: self._insert(values, deadline), deadline.patience, on=DatabaseUnavailableError)
         if serial is not None:
             repeat(lambda: self._end_excess(user_id, session_id, deadline), deadline.patience)
@@ -278,36 +280,28 @@ class SessionStore:
             return [*connection.execute(statement, {"whose": user_id})]
 
     def _refresh(self, session_id: bytes, presented: int, deadline: Deadline) -> Refresh:
-        session = first = self._find(_FIND, session_id, deadline)
-        if rules.decide(session, presented) is Result.UNKNOWN:
-            session = self._find(_FIND_ON_WRITER, session_id, deadline)
+        began = None
         for _ in range(_TRIES):
-            result = rules.decide(session, presented)
-            if session is None or self._is_written(result, session, session_id, presented, deadline):
+            with self._database.connection("refresh_session", "UPDATE sessions") as connection:
+                session = _read(connection, _FIND if began is None else _FIND_ON_WRITER, session_id, deadline)
+                if began is None and rules.decide(session, presented) is Result.UNKNOWN:
+                    session = _read(connection, _FIND_ON_WRITER, session_id, deadline)
+                if session is None:
+                    return Refresh(Result.UNKNOWN, None)
+                began = session.now if began is None else began
+                if session.now - began >= REFRESH_SECONDS * 1000:
+                    raise TimeoutError  # the clock of this machine stood still, as when a virtual one is moved
+                result = rules.decide(session, presented)
+                values = {"session_id": session_id, "newest": session.serial}
+                is_written = result is not Result.REUSED
+                if result in _NEW:
+                    deadline.check()
+                    is_written = connection.execute(_ROTATE, {**values, "presented": presented}).rowcount == 1
+            if is_written or (
+                result is Result.REUSED and self._write_end(_END_REUSED, values, Ending.REUSED, deadline)
+            ):
                 return _answer(result, session)
-            session = self._find(_FIND_ON_WRITER, session_id, deadline)
-            if first and session and session.now - first.now >= REFRESH_SECONDS * 1000:
-                raise TimeoutError  # the clock of this machine stood still, as when a virtual one is moved
         raise RolledBackError("CONTENDED")
-
-    def _find(self, statement: Select[Any], session_id: bytes, deadline: Deadline) -> Session | None:
-        with self._database.connection("find_session", "SELECT sessions") as connection:
-            deadline.check()
-            row = connection.execute(statement, {"session_id": session_id}).mappings().first()
-        return None if row is None else Session(**row)
-
-    def _is_written(
-        self, result: Result, session: Session, session_id: bytes, presented: int, deadline: Deadline
-    ) -> bool:
-        """Write what follows from a decision; return False when the session has changed since it was read."""
-        values = {"session_id": session_id, "newest": session.serial}
-        if result is Result.REUSED:
-            return self._write_end(_END_REUSED, values, Ending.REUSED, deadline)
-        if result not in {Result.ROTATED, Result.RECOVERED}:
-            return True
-        with self._database.connection("rotate_session", "UPDATE sessions") as connection:
-            deadline.check()
-            return connection.execute(_ROTATE, {**values, "presented": presented}).rowcount == 1
 
     def _end(self, session_id: bytes, user_id: int | None, deadline: Deadline) -> bool:
         with self._database.connection("find_session", "SELECT sessions") as connection:
@@ -356,9 +350,15 @@ class SessionStore:
         return Page(int(moment or 0), entries[:PAGE], more=len(entries) > PAGE)
 
 
-def _answer(result: Result, session: Session | None) -> Refresh:
-    if session is None or result not in {Result.ROTATED, Result.RECOVERED, Result.REPEATED}:
-        return Refresh(result, session)
+def _read(connection: Connection, statement: Select[Any], session_id: bytes, deadline: Deadline) -> Session | None:
+    deadline.check()
+    row = connection.execute(statement, {"session_id": session_id}).mappings().first()
+    return None if row is None else Session(**row)
+
+
+def _answer(result: Result, session: Session) -> Refresh:
+    if result in _NEW:
+        return Refresh(result, session, session.serial + 1, min(IDLE, session.expires_at - session.now))
     if result is Result.REPEATED:
         return Refresh(result, session, session.serial, session.usable_until - session.now)
-    return Refresh(result, session, session.serial + 1, min(IDLE, session.expires_at - session.now))
+    return Refresh(result, session)

@@ -6,6 +6,7 @@ from sqlmodel import Field, SQLModel
 
 _Id = mysql.BIGINT(unsigned=True).with_variant(Integer(), "sqlite")
 _Number = Integer().with_variant(mysql.INTEGER(unsigned=True), "mysql", "mariadb")
+_Label = LargeBinary(256).with_variant(mysql.VARBINARY(256), "mysql", "mariadb")
 _Random = LargeBinary(16).with_variant(mysql.BINARY(16), "mysql", "mariadb")
 
 
@@ -22,8 +23,8 @@ class SessionRow(SQLModel, table=True):
     """Of the newest refresh token."""
     previous: int = Field(sa_column=Column(_Number, nullable=False))
     """Of the one that was presented for it."""
-    device: str = Field(sa_column=Column(String(64), nullable=False))
-    """The client's label."""
+    device: bytes = Field(sa_column=Column(_Label, nullable=False))
+    """The client's label in UTF-8, whatever the connection's character set."""
     created_at: int = Field(sa_column=Column(BigInteger, nullable=False))
     rotated_at: int = Field(sa_column=Column(BigInteger, nullable=False))
     used_at: int = Field(sa_column=Column(BigInteger, nullable=False))

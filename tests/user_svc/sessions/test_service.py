@@ -107,7 +107,9 @@ def test_what_is_revoked_is_fed_to_gateways(service: Service, name: str) -> None
     expiry = int(time.time()) + 86400
     assert service.end(session_id=session_id, user_id=login.user_id) == 200
     access_token = user_pb2.EndSessionRequest.AccessToken(id=token, expires_at=expiry)
+    eternal = user_pb2.EndSessionRequest.AccessToken(id=token, expires_at=2**63 - 1)
     assert service.end(access_token=access_token, user_id=login.user_id) == 200
+    assert service.end(access_token=eternal, user_id=login.user_id) == 200
     request = user_pb2.EndAllSessionsRequest(user_id=login.user_id)
     everything = service.client.users.EndAllSessions(request, timeout=5)
     assert everything == user_pb2.EndAllSessionsResponse(
@@ -115,12 +117,12 @@ def test_what_is_revoked_is_fed_to_gateways(service: Service, name: str) -> None
     )
     feed = service.feed(position)
     assert not feed.more
-    assert [entry.ended_id for entry in feed.revocations] == [session_id, token, b""]
+    assert [entry.ended_id for entry in feed.revocations] == [session_id, token, token, b""]
     *_, last = feed.revocations
     assert last.user == user_pb2.ListRevocationsResponse.User(user_id=login.user_id, generation=login.generation + 1)
     assert begin <= last.at <= feed.now
     assert feed.revocations[1].expires_at >= expiry
-    assert [service.feed((entry.at, entry.id)).revocations[:1] for entry in feed.revocations[:2]] == [
+    assert [service.feed((entry.at, entry.id)).revocations[:1] for entry in feed.revocations[:3]] == [
         [entry] for entry in feed.revocations[1:]
     ]
     assert service.client.login(name).generation == login.generation + 1

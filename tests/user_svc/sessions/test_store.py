@@ -167,13 +167,19 @@ def test_the_least_recently_used_session_gives_way(store: SessionStore, alice: i
     assert [row.token_id for row in feed(store)] == [sessions[1]]
 
 
-def test_labels_and_ids_of_any_bytes_are_kept(store: SessionStore, alice: int) -> None:
+@pytest.mark.parametrize("charset", ["utf8mb4", "utf8", "latin1"])
+def test_labels_and_ids_of_any_bytes_are_kept(database: Scratch, charset: str) -> None:
+    opened = Database(dsn.parse(database.go_dsn.replace("utf8mb4", charset)))
+    schema.upgrade(opened)
+    store = SessionStore(opened)
+    alice = Store(opened).add("alice", "hash")
     device = "手机📱'\\%s\0" + "x" * 56
     session_id = bytes([0, 255, 39, 92, 37, 10, 13, 26, 0, 0, 0, 0, 0, 0, 0, 0])
-    assert len(device) == 64
-    assert store.open(session_id, alice, 0, device, soon()) == 1
-    (row,) = store.of_user(alice, soon())
-    assert (row.id, row.device) == (session_id, device)
+    for label, name in ((device, session_id), ("📱" * 64, bytes(16))):
+        assert store.open(name, alice, 0, label, soon()) == 1
+    rows = {row.id: row.device.decode() for row in store.of_user(alice, soon())}
+    assert rows == {session_id: device, bytes(16): "📱" * 64}
+    opened.close()
 
 
 def test_entries_of_one_moment_fill_many_pages(store: SessionStore, opened: Database) -> None:

@@ -86,7 +86,8 @@ def _sessions() -> sa.Table:
         sa.Column("generation", _Number, nullable=False),
         sa.Column("serial", _Number, nullable=False),
         sa.Column("previous", _Number, nullable=False),
-        sa.Column("device", sa.String(64), nullable=False),
+        # as UTF-8, since the DSN may name a character set that has not all characters
+        sa.Column("device", sa.LargeBinary(256).with_variant(mysql.VARBINARY(256), "mysql", "mariadb"), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("rotated_at", sa.BigInteger(), nullable=False),
         sa.Column("used_at", sa.BigInteger(), nullable=False),
