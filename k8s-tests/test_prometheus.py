@@ -10,9 +10,9 @@ import pytest
 import yaml
 from support.client_pod import Traffic
 from support.cluster import condition, wait_until
+from support.namespace import CHARTS
 from support.platform import VALUES, Platform
 from support.prometheus import Prometheus
-from support.release import CHARTS
 
 from tests.monitoring.promql import measurements
 from tests.support.prometheus import Alert

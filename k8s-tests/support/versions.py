@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from support.cluster import Manifest
-from support.release import CHARTS
+from support.namespace import CHARTS
 
 NEXT = "next"
 """The tag under which the images are loaded a second time, in the place of a later version."""
