@@ -277,13 +277,6 @@ def test_the_public_keys_may_be_cached(client: httpx.Client) -> None:
     assert set(key) == {"kty", "crv", "x", "y", "use", "alg", "kid"}
 
 
-def test_a_client_library_reads_the_public_keys(account: Account, gateway: Process) -> None:
-    keys = jwt.PyJWKClient(f"http://127.0.0.1:{gateway.port}/.well-known/jwks.json")
-    token = account.open()["token"]
-    key = keys.get_signing_key_from_jwt(token)
-    assert jwt.decode(token, key, ["ES256"], audience="video-platform")["username"] == account.credentials["username"]
-
-
 def test_no_token_is_shown_anywhere(account: Account, gateway: Process) -> None:
     opened = account.open()
     _, refreshed = account.refresh(opened["refresh_token"])
