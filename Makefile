@@ -17,7 +17,7 @@ comma := ,
 CHARTS := $(addprefix charts/,etcd mysql user-svc gateway-svc video-platform)
 GROUPS := dev run user gateway build reload go node clients
 
-.PHONY: charts-test charts-tools charts-docs charts-schema charts-package help run test faults bench lint protos lock version
+.PHONY: charts-test charts-tools charts-docs charts-schema charts-package help run test faults bench lint protos docs lock version
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -42,6 +42,9 @@ lint: $(DEV) ## run the checks of .pre-commit-config.yaml; helm lint is one of c
 protos: $(DEV) ## regenerate the code of protos/
 	$(PY) -m grpc_tools.protoc -I . --plugin=protoc-gen-mypy_grpc=$(dir $(PY))protoc-gen-mypy_grpc \
 	  --python_out=$(OUT) --pyi_out=$(OUT) --grpc_python_out=$(OUT) --mypy_grpc_out=quiet:$(OUT) protos/user/v1/user.proto
+
+docs: $(DEV) ## write the tables of settings in docs/ anew
+	$(PY) -m docs.configuration
 
 lock: $(DEV) ## resolve requirements/ anew from pyproject.toml
 	for group in $(GROUPS); do \
