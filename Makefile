@@ -29,7 +29,7 @@ run: $(RUN) ## run the platform on this machine until Ctrl-C; USERS=3 runs three
 demo: $(DEV) ## show what clients notice when parts of the platform fail: nothing; two minutes
 	@$(PY) -u -m tests.demo
 
-test: $(DEV) ## run the tests, four minutes; ARGS="-k name" goes to pytest
+test: $(DEV) ## run the tests, seven minutes; ARGS="-k name" goes to pytest
 	$(PY) -m pytest -n 2 --dist loadscope $(ARGS)
 
 coverage: $(DEV) ## run the tests and print the branches that they leave out
