@@ -1,5 +1,6 @@
 """The ASGI application: openapi/openapi.yaml and its handlers in Connexion, served by one middleware."""
 
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,14 @@ ERRORS = {
 
 
 def build(
-    handlers: Handlers, tokens: AccessTokens, health: Health, *, body_timeout: float, access_log: AccessLog, docs: bool
+    handlers: Handlers,
+    tokens: AccessTokens,
+    health: Health,
+    *,
+    body_timeout: float,
+    access_log: AccessLog,
+    docs: bool,
+    cors_origins: Collection[str],
 ) -> AsyncApp:
     """Return the gateway's application; it depends on no server.
 
@@ -46,6 +54,7 @@ def build(
         body_timeout=body_timeout,
         access_log=access_log,
         docs=docs,
+        cors_origins=cors_origins,
     )
 
 
@@ -58,6 +67,7 @@ def serve(
     body_timeout: float,
     access_log: AccessLog,
     docs: bool = True,
+    cors_origins: Collection[str] = (),
 ) -> AsyncApp:
     """Return an application that serves `contract` by the methods of `handlers`, named as its operationIds.
 
@@ -72,6 +82,7 @@ def serve(
         is_draining=lambda: health.draining,
         body_timeout=body_timeout,
         docs=docs,
+        cors_origins=cors_origins,
     )
     app = AsyncApp("gateway_svc", middlewares=[middleware.around], resolver=Resolver(partial(getattr, handlers)))
     app.add_api(contract)

@@ -1,13 +1,20 @@
 """The gateway's settings."""
 
+import re
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import NoDecode
 
 from gateway_svc.tokens import MIN_SECRET_BYTES, Keys, can_sign
 from service_kit.files import Contents, File, UnusableFileError, text_of
 from service_kit.settings import EtcdSettings, GrpcTlsSettings, Port, ServerSettings, goes_with
+
+_ORIGIN = re.compile(
+    r"(?!https://[^:]*:443$|http://[^:]*:80$)[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?"
+)
+"""As browsers write it in the header Origin (RFC 6454, section 6.1): in lower case, without the scheme's own port."""
 
 _UNFIT = "a public or private key, a certificate or a JWK, which must not be a secret of HS256"
 
@@ -33,8 +40,18 @@ def _are_secrets(secrets: SecretStr) -> SecretStr:
     return secrets
 
 
-def _split(secrets: str) -> tuple[str, ...]:
-    return tuple(secret for part in secrets.split(",") if (secret := part.strip()))
+def _split(listed: str) -> tuple[str, ...]:
+    return tuple(each for part in listed.split(",") if (each := part.strip()))
+
+
+def _origins(listed: str) -> tuple[str, ...]:
+    origins = _split(listed)
+    if not all(map(_ORIGIN.fullmatch, origins)):
+        raise ValueError(
+            "must be origins such as https://app.example.org, with commas between: scheme and host in lower case and a "
+            "port that is not the scheme's own, without a path; * is not accepted"
+        )
+    return origins
 
 
 class GatewaySettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
@@ -59,6 +76,8 @@ class GatewaySettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     """Any gRPC target, such as `dns:///user-svc:8888`; the registry is not asked then."""
     docs: bool = True
     """Whether /docs and /openapi.json are served."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = Field((), validate_default=False)
+    """Comma separated; the pages of these origins may read answers in a browser."""
     max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
     """How many clients may be connected at a time, if the limit of open files allows so many."""
     head_timeout: float = Field(default=10.0, gt=0, le=600)

@@ -112,6 +112,7 @@ class Server:
             self._health,
             body_timeout=settings.body_timeout,
             docs=settings.docs,
+            cors_origins=settings.cors_origins,
             access_log=AccessLog(
                 "gateway_svc.access", "request", settings.access_log_sample, asyncio.get_running_loop()
             ),
