@@ -14,7 +14,13 @@ from gateway_svc.handlers import Handlers
 from gateway_svc.health import Health
 from gateway_svc.middleware import Authenticate, ContractMiddleware
 from gateway_svc.tokens import AccessTokens
-from gateway_svc.users_client import UsersBusyError, UsersFailedError, UsersOutdatedError, UsersUnavailableError
+from gateway_svc.users_client import (
+    UsersBusyError,
+    UsersFailedError,
+    UsersOutdatedError,
+    UsersThrottledError,
+    UsersUnavailableError,
+)
 from service_kit.telemetry.access_log import AccessLog
 
 CONTRACT = Path(__file__).resolve().parent.parent / "openapi" / "openapi.yaml"
@@ -26,6 +32,7 @@ ERRORS = {
     UsersOutdatedError: lambda _: problems.unavailable(retry_after=ROLLOUT_RETRY),
     UsersUnavailableError: lambda _: problems.unavailable(),
     UsersBusyError: lambda error: problems.busy(error.retry_after),
+    UsersThrottledError: lambda error: problems.throttled(error.retry_after),
     UsersFailedError: lambda _: problems.internal_error(),
 }
 """What clients are told of errors that handlers let pass."""

@@ -11,6 +11,7 @@ from gateway_svc.revocations import Revocations
 from gateway_svc.tokens import (
     LEEWAY,
     AccessTokens,
+    DeviceTokens,
     Identity,
     InvalidRefreshTokenError,
     Kind,
@@ -42,11 +43,17 @@ class Handlers:
     """The operations."""
 
     def __init__(
-        self, users: UsersClient, tokens: AccessTokens, refresh_tokens: RefreshTokens, revocations: Revocations
+        self,
+        users: UsersClient,
+        tokens: AccessTokens,
+        refresh_tokens: RefreshTokens,
+        device_tokens: DeviceTokens,
+        revocations: Revocations,
     ) -> None:
         self._users = users
         self._tokens = tokens
         self._refresh_tokens = refresh_tokens
+        self._device_tokens = device_tokens
         self._revocations = revocations
 
     async def ping(self) -> Answer:
@@ -83,7 +90,8 @@ class Handlers:
 
     async def open_session(self, body: dict[str, str]) -> Answer:
         """Return the first tokens of a new session for a name and a password."""
-        login = await self._users.login(body["username"], body["password"])
+        device = self._device_tokens.check(body.get("device_token"))
+        login = await self._users.login(body["username"], body["password"], device)
         if login.code == 401:
             raise problems.account_disabled() if login.disabled else problems.unauthorized("密码错误")
         if login.code != 200:
@@ -99,7 +107,13 @@ class Handlers:
         token = self._tokens.issue_for_session(
             login.user_id, login.username or body["username"], login.generation, session_id
         )
-        return {"code": 200, "msg": "登录成功", "user_id": login.user_id, **self._pair(token, session_id, opened)}
+        return {
+            "code": 200,
+            "msg": "登录成功",
+            "user_id": login.user_id,
+            **self._pair(token, session_id, opened),
+            "device_token": self._device_tokens.issue(login.user_id, login.generation),
+        }
 
     async def refresh_session(self, body: dict[str, str]) -> Answer:
         """Return the next tokens of a session."""

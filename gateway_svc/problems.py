@@ -138,6 +138,11 @@ def unsupported_media_type() -> Problem:
     return Problem(415, "请求体必须是 JSON")
 
 
+def throttled(retry_after: int) -> Problem:
+    """More tries than the name or the address is allowed; the next one is, after `retry_after` seconds."""
+    return Problem(429, "尝试次数过多，请稍后重试", headers=[(b"retry-after", b"%d" % retry_after)])
+
+
 def internal_error() -> Problem:
     """Anything unforeseen."""
     return Problem(500, "服务器内部错误")

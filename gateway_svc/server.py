@@ -17,7 +17,7 @@ from gateway_svc.handlers import Handlers
 from gateway_svc.health import Health
 from gateway_svc.http_server.server import HttpServer
 from gateway_svc.revocations import RevocationFeed, Revocations
-from gateway_svc.tokens import AccessTokens, RefreshTokens
+from gateway_svc.tokens import AccessTokens, DeviceTokens, RefreshTokens
 from gateway_svc.users_client import Tls, UsersClient, target_of
 from service_kit import ports
 from service_kit.files import Reader, Use
@@ -56,6 +56,7 @@ class Server:
             is_revoked=self._revocations.is_revoked,
         )
         self._refresh_tokens = RefreshTokens(keys)
+        self._device_tokens = DeviceTokens(keys)
         metrics.keys_in_use(len(keys.secrets))
         self._users = UsersClient(self._tls())
         self._listener = ports.listen("LISTEN_PORT", settings.listen_host, settings.listen_port)
@@ -107,7 +108,7 @@ class Server:
     def _http(self) -> HttpServer:
         settings = self._settings
         application = app.build(
-            Handlers(self._users, self._tokens, self._refresh_tokens, self._revocations),
+            Handlers(self._users, self._tokens, self._refresh_tokens, self._device_tokens, self._revocations),
             self._tokens,
             self._health,
             body_timeout=settings.body_timeout,
@@ -154,6 +155,7 @@ class Server:
             keys = self._key_files.value
             self._tokens.use(keys)
             self._refresh_tokens.use(keys)
+            self._device_tokens.use(keys)
             metrics.keys_in_use(len(keys.secrets))
             metrics.keys_reloaded("taken")
 

@@ -1,4 +1,4 @@
-"""What clients prove with who they are: access tokens and refresh tokens, and the keys behind them."""
+"""What clients prove with who they are: access, refresh and device tokens, and the keys behind them."""
 
 from gateway_svc.tokens.access import (
     LEEWAY,
@@ -7,6 +7,7 @@ from gateway_svc.tokens.access import (
     InvalidTokenError,
     Kind,
 )
+from gateway_svc.tokens.device import Device, DeviceTokens
 from gateway_svc.tokens.keys import MIN_SECRET_BYTES, Keys, can_sign, key_id
 from gateway_svc.tokens.refresh import InvalidRefreshTokenError, RefreshTokens
 
@@ -14,6 +15,8 @@ __all__ = [
     "LEEWAY",
     "MIN_SECRET_BYTES",
     "AccessTokens",
+    "Device",
+    "DeviceTokens",
     "Identity",
     "InvalidRefreshTokenError",
     "InvalidTokenError",
