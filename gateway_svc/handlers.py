@@ -10,6 +10,7 @@ from gateway_svc.problems import Problem
 from gateway_svc.revocations import Revocations
 from gateway_svc.tokens import (
     LEEWAY,
+    MAX_GENERATION,
     AccessTokens,
     DeviceTokens,
     Identity,
@@ -19,7 +20,7 @@ from gateway_svc.tokens import (
 )
 from gateway_svc.users_client import UsersClient, UsersOutdatedError
 from protos.user.v1 import user_pb2
-from protos.user.v1.contract import SESSION_TOKEN_SECONDS
+from protos.user.v1.contract import LOGIN_TOKEN_SECONDS, SESSION_TOKEN_SECONDS
 
 Answer = Mapping[str, object]
 
@@ -87,6 +88,33 @@ class Handlers:
         """Tell whose token it is."""
         user = {"user_id": identity.user_id, "username": identity.username}
         return {"code": 200, "msg": "获取用户信息成功", "data": user}
+
+    async def change_password(self, identity: Identity, body: dict[str, str]) -> Answer:
+        """Replace the password, and return a token of the kind that was sent."""
+        is_session = identity.kind is Kind.SESSION
+        session_id = identity.revocation_id if is_session else b""
+        device = self._device_tokens.check(body.get("device_token"))
+        response = await self._users.change_password(
+            identity.user_id, body["current_password"], body["new_password"], session_id, device
+        )
+        _expect_password(response.code, response.msg)
+        generation = response.generation
+        self._revocations.end_all(identity.user_id, generation)
+        if is_session:
+            lifetime = SESSION_TOKEN_SECONDS
+            token = self._tokens.issue_for_session(identity.user_id, identity.username, generation, session_id)
+        else:
+            lifetime = LOGIN_TOKEN_SECONDS
+            token = self._tokens.issue(identity.user_id, identity.username, generation)
+        return {"code": 200, "msg": "密码修改成功", "token": token, "expires_in": lifetime}
+
+    async def delete_account(self, identity: Identity, body: dict[str, str]) -> Answer:
+        """Delete the user."""
+        device = self._device_tokens.check(body.get("device_token"))
+        response = await self._users.delete_account(identity.user_id, body["password"], device)
+        _expect_password(response.code, response.msg)
+        self._revocations.end_all(identity.user_id, MAX_GENERATION)
+        return {"code": 200, "msg": "账号已注销"}
 
     async def open_session(self, body: dict[str, str]) -> Answer:
         """Return the first tokens of a new session for a name and a password."""
@@ -203,6 +231,15 @@ class Handlers:
             return False
         self._revocations.end(session_id, int(time.time()) + SESSION_TOKEN_SECONDS + LEEWAY)
         return True
+
+
+def _expect_password(code: int, msg: str) -> None:
+    match code:
+        case 401:  # the user was deleted or disabled since the token was checked
+            raise problems.invalid_token()
+        case 403:
+            raise problems.wrong_current_password()
+    _expect(code, msg, 200)
 
 
 def _expect(code: int, msg: str, *codes: int) -> None:

@@ -2,6 +2,7 @@
 
 from gateway_svc.tokens.access import (
     LEEWAY,
+    MAX_GENERATION,
     AccessTokens,
     Identity,
     InvalidTokenError,
@@ -13,6 +14,7 @@ from gateway_svc.tokens.refresh import InvalidRefreshTokenError, RefreshTokens
 
 __all__ = [
     "LEEWAY",
+    "MAX_GENERATION",
     "MIN_SECRET_BYTES",
     "AccessTokens",
     "Device",
