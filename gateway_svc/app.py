@@ -12,7 +12,8 @@ from gateway_svc import problems
 from gateway_svc.authentication import Authentication
 from gateway_svc.handlers import Handlers
 from gateway_svc.health import Health
-from gateway_svc.middleware import Authenticate, ContractMiddleware
+from gateway_svc.middleware import Authenticate, ContractMiddleware, FindClient
+from gateway_svc.throttling import ClientAddresses
 from gateway_svc.tokens import AccessTokens
 from gateway_svc.users_client import (
     UsersBusyError,
@@ -38,11 +39,15 @@ ERRORS = {
 """What clients are told of errors that handlers let pass."""
 
 
+_ALL_ALIKE = ClientAddresses(None).of
+
+
 def build(
     handlers: Handlers,
     tokens: AccessTokens,
     health: Health,
     *,
+    find_client: FindClient,
     body_timeout: float,
     access_log: AccessLog,
     docs: bool,
@@ -57,6 +62,7 @@ def build(
         CONTRACT,
         handlers,
         authenticate=Authentication(tokens).identify,
+        find_client=find_client,
         health=health,
         body_timeout=body_timeout,
         access_log=access_log,
@@ -70,6 +76,7 @@ def serve(
     handlers: object,
     *,
     authenticate: Authenticate,
+    find_client: FindClient = _ALL_ALIKE,
     health: Health,
     body_timeout: float,
     access_log: AccessLog,
@@ -84,6 +91,7 @@ def serve(
     """
     middleware = ContractMiddleware(
         authenticate=authenticate,
+        find_client=find_client,
         errors=ERRORS,
         access_log=access_log,
         is_draining=lambda: health.draining,

@@ -1,12 +1,14 @@
 """The gateway's settings."""
 
 import re
+from ipaddress import IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
+from gateway_svc.throttling import Mode, Network
 from gateway_svc.tokens import MIN_SECRET_BYTES, Keys, can_sign
 from service_kit.files import Contents, File, UnusableFileError, text_of
 from service_kit.settings import EtcdSettings, GrpcTlsSettings, Port, ServerSettings, goes_with
@@ -15,6 +17,8 @@ _ORIGIN = re.compile(
     r"(?!https://[^:]*:443$|http://[^:]*:80$)[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?"
 )
 """As browsers write it in the header Origin (RFC 6454, section 6.1): in lower case, without the scheme's own port."""
+
+_MAPPED = IPv6Network("::ffff:0:0/96")
 
 _UNFIT = "a public or private key, a certificate or a JWK, which must not be a secret of HS256"
 
@@ -54,6 +58,19 @@ def _origins(listed: str) -> tuple[str, ...]:
     return origins
 
 
+def _networks(listed: str) -> tuple[Network, ...]:
+    try:
+        networks = () if listed.strip() == "none" else tuple(map(ip_network, _split(listed)))
+        if not any(each.version == 6 and each.subnet_of(_MAPPED) for each in networks):
+            return networks
+    except ValueError:
+        pass
+    raise ValueError(
+        "must be `none`, or networks such as 10.0.0.0/8 with commas between, without bits beyond the prefix; write "
+        "IPv4-mapped ones as IPv4"
+    )
+
+
 class GatewaySettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     """The environment variables of the gateway, each the field's name in capitals; durations are in seconds."""
 
@@ -78,6 +95,12 @@ class GatewaySettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     """Whether /docs and /openapi.json are served."""
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = Field((), validate_default=False)
     """Comma separated; the pages of these origins may read answers in a browser."""
+    trusted_proxies: Annotated[tuple[Network, ...] | None, NoDecode, BeforeValidator(_networks)] = Field(
+        None, validate_default=False
+    )
+    """Comma separated networks whose X-Forwarded-For is believed, or `none`; clients are not told apart until it is
+    set."""
+    throttle_mode: Mode = Mode.ENFORCE
     max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
     """How many clients may be connected at a time, if the limit of open files allows so many."""
     head_timeout: float = Field(default=10.0, gt=0, le=600)

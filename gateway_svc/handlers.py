@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from gateway_svc import problems
 from gateway_svc.problems import Problem
 from gateway_svc.revocations import Revocations
+from gateway_svc.throttling import Throttle
 from gateway_svc.tokens import (
     LEEWAY,
     MAX_GENERATION,
@@ -50,19 +51,22 @@ class Handlers:
         refresh_tokens: RefreshTokens,
         device_tokens: DeviceTokens,
         revocations: Revocations,
+        throttle: Throttle,
     ) -> None:
         self._users = users
         self._tokens = tokens
         self._refresh_tokens = refresh_tokens
         self._device_tokens = device_tokens
         self._revocations = revocations
+        self._throttle = throttle
 
     async def ping(self) -> Answer:
         """Answer at once."""
         return _PONG
 
-    async def register(self, body: dict[str, str]) -> Answer:
+    async def register(self, body: dict[str, str], client: str | None) -> Answer:
         """Create a user."""
+        self._throttle.take("/api/register", client)
         response = await self._users.register(body["username"], body["password"])
         match response.code:
             case 200:
@@ -71,18 +75,17 @@ class Handlers:
                 raise problems.name_taken()
         raise _refusal(response.code, response.msg)
 
-    async def login(self, body: dict[str, str]) -> Answer:
+    async def login(self, body: dict[str, str], client: str | None) -> Answer:
         """Return a token for a name and a password."""
-        response = await self._users.login(body["username"], body["password"])
-        match response.code:
-            case 200:
-                username = response.username or body["username"]
-                generation = response.generation if response.HasField("generation") else None
-                token = self._tokens.issue(response.user_id, username, generation)
-                return {"code": 200, "msg": "登录成功", "token": token, "user_id": response.user_id}
-            case 401:
+        with self._throttle.failures("/api/login", client):
+            response = await self._users.login(body["username"], body["password"])
+            if response.code == 401:
                 raise problems.unauthorized("密码错误", extra={"token": "", "user_id": 0})
-        raise _refusal(response.code, response.msg)
+        _expect(response.code, response.msg, 200)
+        username = response.username or body["username"]
+        generation = response.generation if response.HasField("generation") else None
+        token = self._tokens.issue(response.user_id, username, generation)
+        return {"code": 200, "msg": "登录成功", "token": token, "user_id": response.user_id}
 
     async def profile(self, identity: Identity) -> Answer:
         """Tell whose token it is."""
@@ -116,22 +119,21 @@ class Handlers:
         self._revocations.end_all(identity.user_id, MAX_GENERATION)
         return {"code": 200, "msg": "账号已注销"}
 
-    async def open_session(self, body: dict[str, str]) -> Answer:
+    async def open_session(self, body: dict[str, str], client: str | None) -> Answer:
         """Return the first tokens of a new session for a name and a password."""
         device = self._device_tokens.check(body.get("device_token"))
-        login = await self._users.login(body["username"], body["password"], device)
-        if login.code == 401:
-            raise problems.account_disabled() if login.disabled else problems.unauthorized("密码错误")
-        if login.code != 200:
-            raise _refusal(login.code, login.msg)
+        with self._throttle.failures("/api/sessions", client):
+            login = await self._users.login(body["username"], body["password"], device)
+            if login.code == 401:
+                raise problems.account_disabled() if login.disabled else problems.unauthorized("密码错误")
+        _expect(login.code, login.msg, 200)
         if not login.HasField("generation"):
             raise UsersOutdatedError
         session_id = secrets.token_bytes(16)
         opened = await self._users.open_session(session_id, login.user_id, login.generation, body.get("device", ""))
         if opened.code == 401:  # the password was changed, or the user disabled, since it was checked
             raise problems.unauthorized("密码错误")
-        if opened.code != 200:
-            raise _refusal(opened.code, opened.msg)
+        _expect(opened.code, opened.msg, 200)
         token = self._tokens.issue_for_session(
             login.user_id, login.username or body["username"], login.generation, session_id
         )
@@ -143,14 +145,14 @@ class Handlers:
             "device_token": self._device_tokens.issue(login.user_id, login.generation),
         }
 
-    async def refresh_session(self, body: dict[str, str]) -> Answer:
+    async def refresh_session(self, body: dict[str, str], client: str | None) -> Answer:
         """Return the next tokens of a session."""
-        session_id, serial = self._presented(body)
-        response = await self._users.refresh_session(session_id, serial)
-        if response.code == 401:
-            raise problems.unauthorized(_REFUSALS.get(response.refusal, _INVALID_REFRESH_TOKEN))
-        if response.code != 200:
-            raise _refusal(response.code, response.msg)
+        with self._throttle.failures("/api/sessions/refresh", client):
+            session_id, serial = self._presented(body)
+            response = await self._users.refresh_session(session_id, serial)
+            if response.code == 401:
+                raise problems.unauthorized(_REFUSALS.get(response.refusal, _INVALID_REFRESH_TOKEN))
+        _expect(response.code, response.msg, 200)
         token = self._tokens.issue_for_session(response.user_id, response.username, response.generation, session_id)
         return {"code": 200, "msg": "刷新成功", "user_id": response.user_id, **self._pair(token, session_id, response)}
 
@@ -177,9 +179,10 @@ class Handlers:
             raise problems.no_session()
         return {"code": 200, "msg": "会话已退出"}
 
-    async def end_session(self, body: dict[str, str]) -> Answer:
+    async def end_session(self, body: dict[str, str], client: str | None) -> Answer:
         """End the session of a refresh token."""
-        session_id, _ = self._presented(body)
+        with self._throttle.failures("/api/sessions/end", client):
+            session_id, _ = self._presented(body)
         await self._end(session_id, 0)
         return {"code": 200, "msg": "退出成功"}
 

@@ -26,6 +26,8 @@ from service_kit.telemetry.access_log import AccessLog
 
 Authenticate = Callable[[Sequence[tuple[bytes, bytes]]], object]
 """From the headers of a request to the `identity` that handlers take; raises Problem."""
+FindClient = Callable[[Scope], str | None]
+"""From a request to the `client` that handlers take, None when clients are not told apart."""
 
 _CLOSE = (b"connection", b"close")
 _NO_SNIFF = (b"x-content-type-options", b"nosniff")
@@ -53,6 +55,7 @@ class ContractMiddleware(SpecMiddleware):
         self,
         *,
         authenticate: Authenticate,
+        find_client: FindClient,
         errors: Mapping[type[Exception], Callable[[Any], Problem]],
         access_log: AccessLog,
         is_draining: Callable[[], bool],
@@ -64,6 +67,7 @@ class ContractMiddleware(SpecMiddleware):
 
         Args:
             authenticate: called for operations that the contract secures.
+            find_client: called for operations whose handlers name `client`.
             errors: the answers for exceptions of handlers.
             access_log: gets a line for each request.
             is_draining: whether clients should open no further requests on their connections.
@@ -72,6 +76,7 @@ class ContractMiddleware(SpecMiddleware):
             cors_origins: whose pages may read answers; with none, no answer has a header about that.
         """
         self._authenticate = authenticate
+        self._find_client = find_client
         self._errors = errors
         self._access_log = access_log
         self._is_draining = is_draining
@@ -150,6 +155,8 @@ class ContractMiddleware(SpecMiddleware):
             arguments |= _values_of(operation, match, scope)
         if operation.body is not None:
             arguments["body"] = await operation.body.read(headers, receive)
+        if "client" in operation.arguments:
+            arguments["client"] = self._find_client(scope)
         if len(arguments) > len(operation.arguments):
             arguments = {name: arguments[name] for name in operation.arguments}
         result = await operation.handler(**arguments)

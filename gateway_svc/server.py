@@ -17,6 +17,7 @@ from gateway_svc.handlers import Handlers
 from gateway_svc.health import Health
 from gateway_svc.http_server.server import HttpServer
 from gateway_svc.revocations import RevocationFeed, Revocations
+from gateway_svc.throttling import ClientAddresses, Mode, Throttle
 from gateway_svc.tokens import AccessTokens, DeviceTokens, RefreshTokens
 from gateway_svc.users_client import Tls, UsersClient, target_of
 from service_kit import ports
@@ -107,10 +108,19 @@ class Server:
 
     def _http(self) -> HttpServer:
         settings = self._settings
+        is_throttling = settings.throttle_mode is not Mode.OFF
         application = app.build(
-            Handlers(self._users, self._tokens, self._refresh_tokens, self._device_tokens, self._revocations),
+            Handlers(
+                self._users,
+                self._tokens,
+                self._refresh_tokens,
+                self._device_tokens,
+                self._revocations,
+                Throttle(settings.throttle_mode),
+            ),
             self._tokens,
             self._health,
+            find_client=ClientAddresses(settings.trusted_proxies if is_throttling else None).of,
             body_timeout=settings.body_timeout,
             docs=settings.docs,
             cors_origins=settings.cors_origins,
