@@ -8,10 +8,10 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from gateway_svc.throttling import Mode, Network
+from gateway_svc.throttling import Network
 from gateway_svc.tokens import MIN_SECRET_BYTES, Keys, can_sign
 from service_kit.files import Contents, File, UnusableFileError, text_of
-from service_kit.settings import EtcdSettings, GrpcTlsSettings, Port, ServerSettings, goes_with
+from service_kit.settings import EtcdSettings, GrpcTlsSettings, Port, ServerSettings, ThrottleMode, goes_with
 
 _ORIGIN = re.compile(
     r"(?!https://[^:]*:443$|http://[^:]*:80$)[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?"
@@ -100,7 +100,8 @@ class GatewaySettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     )
     """Comma separated networks whose X-Forwarded-For is believed, or `none`; clients are not told apart until it is
     set."""
-    throttle_mode: Mode = Mode.ENFORCE
+    throttle_mode: ThrottleMode = ThrottleMode.ENFORCE
+    """For addresses, when `trusted_proxies` tells them apart."""
     max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
     """How many clients may be connected at a time, if the limit of open files allows so many."""
     head_timeout: float = Field(default=10.0, gt=0, le=600)

@@ -17,7 +17,7 @@ from gateway_svc.handlers import Handlers
 from gateway_svc.health import Health
 from gateway_svc.http_server.server import HttpServer
 from gateway_svc.revocations import RevocationFeed, Revocations
-from gateway_svc.throttling import ClientAddresses, Mode, Throttle
+from gateway_svc.throttling import ClientAddresses, Throttle
 from gateway_svc.tokens import AccessTokens, DeviceTokens, RefreshTokens
 from gateway_svc.users_client import Tls, UsersClient, target_of
 from service_kit import ports
@@ -25,6 +25,7 @@ from service_kit.files import Reader, Use
 from service_kit.grpc_tls import channel_credentials
 from service_kit.process import stop_events
 from service_kit.registry import Resolver, Snapshot
+from service_kit.settings import ThrottleMode
 from service_kit.telemetry.access_log import AccessLog
 from service_kit.telemetry.logs import LIFECYCLE
 
@@ -108,7 +109,7 @@ class Server:
 
     def _http(self) -> HttpServer:
         settings = self._settings
-        is_throttling = settings.throttle_mode is not Mode.OFF
+        is_throttling = settings.throttle_mode is not ThrottleMode.OFF
         application = app.build(
             Handlers(
                 self._users,

@@ -1,7 +1,6 @@
 """How much an address may do, counted in this process's memory: after a burst, one more each second."""
 
 import contextlib
-import enum
 import logging
 import math
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from throttled import MemoryStore, RateLimiterType, Throttled, per_min
 
 from gateway_svc import metrics, problems
 from gateway_svc.problems import Problem
+from service_kit.settings import ThrottleMode
 
 PER_MINUTE = 60
 BURST = 30
@@ -28,19 +28,10 @@ BUCKETS = {
 logger = logging.getLogger(__name__)
 
 
-class Mode(enum.Enum):
-    """What happens to those that do too much."""
-
-    ENFORCE = "enforce"
-    OBSERVE = "observe"
-    """They are counted and logged."""
-    OFF = "off"
-
-
 class Throttle:
     """Counts registrations and failures by address. It belongs to the event loop."""
 
-    def __init__(self, mode: Mode) -> None:
+    def __init__(self, mode: ThrottleMode) -> None:
         self._mode = mode
         metrics.declare_throttled(BUCKETS)
         store = MemoryStore(options={"MAX_SIZE": MAX_COUNTED})
@@ -79,8 +70,8 @@ class Throttle:
     def _refuse(self, route: str, client: str, retry_after: float) -> None:
         metrics.client_throttled(route)
         if not self._reports.limit(f"{route} {client}").limited:
-            logger.warning("a client does too much", extra={"client": client, "route": route, "mode": self._mode.value})
-        if self._mode is Mode.ENFORCE:
+            logger.warning("a client does too much", extra={"client": client, "route": route, "mode": self._mode})
+        if self._mode is ThrottleMode.ENFORCE:
             raise problems.throttled(max(1, math.ceil(retry_after)))
 
 

@@ -31,7 +31,7 @@ def default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value: Any = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-    return "" if value is None or value == "" else f"`{value}`"
+    return "" if value in (None, "", ()) else f"`{value}`"
 
 
 def settings_of(kind: type[ServiceSettings]) -> dict[str, str]:

@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway_svc.throttling import Mode, Throttle, throttle
+from gateway_svc.throttling import Throttle, throttle
+from service_kit.settings import ThrottleMode
 from tests.gateway_svc.conftest import StartGateway, admin, setting_problems
 from tests.support.process import Process
 from tests.support.users_stub import UsersStub
@@ -137,7 +138,7 @@ def test_bad_refresh_tokens_are_bounded_for_each_address(proxied: Proxied, path:
     assert proxied.post(path, "203.0.113.6", refresh_token="vpr_forged").status_code == 401
 
 
-def test_a_403_and_an_overload_are_no_failures(proxied: Proxied, users: UsersStub) -> None:
+def test_a_right_password_of_a_disabled_account_is_no_failure(proxied: Proxied, users: UsersStub) -> None:
     name = f"u_{secrets.token_hex(6)}"
     proxied.register(name)
     users.disabled.add(name)
@@ -178,7 +179,7 @@ def test_it_can_be_watched_first(start_proxied: StartProxied) -> None:
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttle, "MAX_COUNTED", 100)
-    bounded = Throttle(Mode.OBSERVE)
+    bounded = Throttle(ThrottleMode.OBSERVE)
     for place in range(1000):
         bounded.take("/api/register", f"198.51.100.{place}")
     store: Any = bounded._limiter._store
