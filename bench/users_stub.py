@@ -27,6 +27,16 @@ class InstantUsers(user_pb2_grpc.UserServiceServicer):
     def Login(self, request: user_pb2.LoginRequest, context: grpc.ServicerContext) -> user_pb2.LoginResponse:
         return user_pb2.LoginResponse(code=200, msg="登录成功", user_id=1, username=request.username, generation=0)
 
+    def ChangePassword(
+        self, request: user_pb2.ChangePasswordRequest, context: grpc.ServicerContext
+    ) -> user_pb2.ChangePasswordResponse:
+        return user_pb2.ChangePasswordResponse(code=200, generation=1)
+
+    def DeleteAccount(
+        self, request: user_pb2.DeleteAccountRequest, context: grpc.ServicerContext
+    ) -> user_pb2.DeleteAccountResponse:
+        return user_pb2.DeleteAccountResponse(code=200)
+
     def OpenSession(
         self, request: user_pb2.OpenSessionRequest, context: grpc.ServicerContext
     ) -> user_pb2.OpenSessionResponse:

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import grpc
 
+from protos.user.v1.contract import RETRY_AFTER
 from service_kit.telemetry import tracing
 from service_kit.telemetry.access_log import ALWAYS_LOGGED, AccessLog
 from service_kit.telemetry.context import (
@@ -24,9 +25,6 @@ from service_kit.telemetry.context import (
 from user_svc import metrics
 from user_svc.database import DatabaseUnavailableError
 from user_svc.hash_queue import OverloadedError
-
-RETRY_AFTER = "retry-after"
-"""The trailing metadata that says in how many seconds a refused call may be tried again."""
 
 _LEVELS = {
     grpc.StatusCode.OK: logging.INFO,

@@ -69,6 +69,18 @@ class UserService(SessionService):
             code=200, msg="登录成功", user_id=account.id, username=account.username, generation=account.generation
         )
 
+    def ChangePassword(
+        self, request: user_pb2.ChangePasswordRequest, context: grpc.ServicerContext
+    ) -> user_pb2.ChangePasswordResponse:
+        """Replace a password."""
+        raise NotImplementedError
+
+    def DeleteAccount(
+        self, request: user_pb2.DeleteAccountRequest, context: grpc.ServicerContext
+    ) -> user_pb2.DeleteAccountResponse:
+        """Delete a user."""
+        raise NotImplementedError
+
 
 def _patience(context: grpc.ServicerContext) -> float:
     """Return the seconds that statements may take; a call without a deadline has as many as others begin with."""
