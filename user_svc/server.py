@@ -28,7 +28,8 @@ from user_svc.hash_queue import HashQueue
 from user_svc.health import Health, Liveness
 from user_svc.monitor import DatabaseMonitor
 from user_svc.passwords import Hasher
-from user_svc.sessions import Purge, SessionStore
+from user_svc.purge import Purge
+from user_svc.sessions import SessionStore
 from user_svc.store import Store
 from user_svc.stored_costs import StoredCosts
 

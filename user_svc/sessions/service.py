@@ -6,8 +6,8 @@ import grpc
 
 from protos.user.v1 import user_pb2, user_pb2_grpc
 from user_svc import metrics
+from user_svc.deadline import Deadline
 from user_svc.monitor import DatabaseMonitor
-from user_svc.sessions.deadline import Deadline
 from user_svc.sessions.rules import IDLE, Result
 from user_svc.sessions.store import REFRESH_SECONDS, SessionStore
 

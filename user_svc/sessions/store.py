@@ -8,11 +8,11 @@ from sqlalchemy.exc import IntegrityError
 
 from protos.user.v1.contract import LOGIN_TOKEN_SECONDS, SESSION_TOKEN_SECONDS
 from user_svc import metrics
+from user_svc.clock import now
 from user_svc.database import Database, DatabaseUnavailableError, RolledBackError
+from user_svc.deadline import Deadline
 from user_svc.repeats import repeat
 from user_svc.sessions import rules
-from user_svc.sessions.clock import now
-from user_svc.sessions.deadline import Deadline
 from user_svc.sessions.rules import IDLE, LIFETIME, Ending, Result, Session
 from user_svc.sessions.tables import revocations, sessions
 from user_svc.store import users

@@ -6,9 +6,9 @@ import pytest
 
 from tests.support.wait import wait_until
 from tests.user_svc.sessions.support import age, execute, soon
+from user_svc import purge
 from user_svc.database import Database
-from user_svc.sessions import purge
-from user_svc.sessions.purge import Purge
+from user_svc.purge import Purge
 from user_svc.sessions.rules import LIFETIME, Result
 from user_svc.sessions.store import SessionStore
 from user_svc.store import Store

@@ -9,8 +9,8 @@ from sqlalchemy import bindparam, delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from service_kit.threads import EssentialThread
+from user_svc.clock import now
 from user_svc.database import Database, DatabaseUnavailableError, code_name
-from user_svc.sessions.clock import now
 from user_svc.sessions.tables import revocations, sessions
 
 INTERVAL = 3600.0
