@@ -7,6 +7,7 @@ import grpc
 from etcd_auth.accounts import Accounts, Refused, Unavailable
 from etcd_auth.config import AuthSettings
 from service_kit.files import Reader
+from service_kit.grpc_tls import open_channel
 from service_kit.process import StopSignal
 
 logger = logging.getLogger("etcd_auth")
@@ -27,9 +28,7 @@ def run(settings: AuthSettings, stop: StopSignal) -> None:
     def connect() -> grpc.Channel:
         # etcd is in the same pod: no proxy lies between.
         options = [("grpc.enable_http_proxy", 0)]
-        if credentials is None:
-            return grpc.insecure_channel(settings.etcd_endpoints[0], options)
-        return grpc.secure_channel(settings.etcd_endpoints[0], credentials(), options)
+        return open_channel(settings.etcd_endpoints[0], options, credentials() if credentials is not None else None)
 
     accounts = Accounts(connect, settings, reader)
     reader.start()

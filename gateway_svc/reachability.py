@@ -1,6 +1,7 @@
 """Whether the channel to the user services has an instance that can be used, for people."""
 
 import asyncio
+import contextlib
 import logging
 
 import grpc
@@ -11,6 +12,8 @@ from gateway_svc import metrics
 _CHECK = "/grpc.health.v1.Health/Check"
 _CHECK_TIMEOUT = 1.0
 """Seconds."""
+_PATIENCE = 1.0
+"""Seconds that an outage lasts before it is told: instances that start are known before they serve."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +41,9 @@ class Reachability:
             if state is grpc.ChannelConnectivity.READY:
                 self._note(None)
             elif state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and self._reachable is not False:
-                self._note(await _cause(channel))
+                if not await _recovers(channel):
+                    self._note(await _cause(channel))
+                continue
             await channel.wait_for_state_change(state)
 
     def _note(self, cause: str | None) -> None:
@@ -51,6 +56,15 @@ class Reachability:
         elif self._reachable is not None:
             logger.info("a user service can be reached")
         self._reachable = reachable
+
+
+async def _recovers(channel: grpc.aio.Channel) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE):
+            while (state := channel.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
+                await channel.wait_for_state_change(state)
+            return True
+    return False
 
 
 async def _cause(channel: grpc.aio.Channel) -> str | None:

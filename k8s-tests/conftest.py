@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 import pytest
@@ -38,9 +39,8 @@ def figures(pytestconfig: pytest.Config) -> Record:
     return lambda name, value: lines.append(f"{name}: {value:.1f}" if isinstance(value, float) else f"{name}: {value}")
 
 
-@pytest.fixture(scope="session")
-def new_namespace(cluster: Cluster) -> Iterator[Callable[..., Namespace]]:
-    """Makes namespaces that are deleted at the end."""
+@contextmanager
+def _namespaces_of(cluster: Cluster) -> Iterator[Callable[..., Namespace]]:
     made: list[Namespace] = []
 
     def make(standard: str = "restricted") -> Namespace:
@@ -48,15 +48,32 @@ def new_namespace(cluster: Cluster) -> Iterator[Callable[..., Namespace]]:
         _namespaces.append(made[-1])
         return made[-1]
 
-    yield make
-    for namespace in made:
-        namespace.close()
+    try:
+        yield make
+    finally:
+        for namespace in made:
+            _namespaces.remove(namespace)
+            namespace.close()
 
 
 @pytest.fixture(scope="session")
-def installed(new_namespace: Callable[..., Namespace], figures: Record) -> Platform:
+def kept_namespace(cluster: Cluster) -> Iterator[Callable[..., Namespace]]:
+    """Makes namespaces that are deleted at the end."""
+    with _namespaces_of(cluster) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def new_namespace(cluster: Cluster) -> Iterator[Callable[..., Namespace]]:
+    """Makes namespaces that are deleted when the module's tests have ended: a node has room for few platforms."""
+    with _namespaces_of(cluster) as make:
+        yield make
+
+
+@pytest.fixture(scope="session")
+def installed(kept_namespace: Callable[..., Namespace], figures: Record) -> Platform:
     """The platform, as it was installed; some test may have left it in pieces."""
-    platform = Platform(new_namespace(), VALUES)
+    platform = Platform(kept_namespace(), VALUES)
     began = time.monotonic()
     platform.install()
     figures("helm install --wait, seconds", time.monotonic() - began)
@@ -74,9 +91,9 @@ def platform(installed: Platform) -> Platform:
 
 
 @pytest.fixture(scope="session")
-def node(new_namespace: Callable[..., Namespace]) -> Node:
+def node(kept_namespace: Callable[..., Namespace]) -> Node:
     """What sees the node's processes."""
-    return Node(new_namespace("privileged"))
+    return Node(kept_namespace("privileged"))
 
 
 def seconds_to_ready(pod: Manifest) -> float:

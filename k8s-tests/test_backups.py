@@ -103,7 +103,7 @@ def test_old_dumps_go_after_a_new_one_alone(saved: Platform) -> None:
     saved.namespace.scale("StatefulSet", "vp-mysql", 0)
     saved.namespace.wait_for_pods("mysql", 0)
     start_backup(saved, "in-vain")
-    wait_until(lambda: ended(saved, "in-vain"), 180, what="the end of a backup without MySQL")
+    wait_until(lambda: ended(saved, "in-vain"), 240, what="the end of a backup without MySQL")
     assert ended(saved, "in-vain") == "Failed"
     events = [event for event in saved.namespace.list_all("Event") if event["involvedObject"]["name"] == "in-vain"]
     assert "BackoffLimitExceeded" in {event["reason"] for event in events if event["type"] == "Warning"}

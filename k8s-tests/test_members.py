@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import Record
-from support.cluster import CommandError, condition, ready_since, wait_until
+from support.cluster import CommandError, Manifest, condition, ready_since, wait_until
 from support.namespace import Namespace
 from support.platform import SMALL, Platform
 from support.release import HelmError
@@ -15,6 +15,9 @@ from support.usage import MIB, Container, Usage, requested
 
 STEADY = {"register": 1.0, "login": 3.0, "profile": 2.0}
 """Requests a second."""
+
+LOST_DATA = ("already been bootstrapped", "Was the raft log corrupted, truncated, or lost?")
+"""What a member says whose data are gone: the second one when it could not reach the others in its first moment."""
 
 VALUES: dict[str, Any] = {
     **SMALL,
@@ -108,25 +111,45 @@ def test_member_that_lost_its_volume_is_replaced(three: Platform, figures: Recor
 
         def refuses() -> bool:
             pod = three.namespace.get("Pod", "vp-etcd-1")
-            return pod is not None and "already been bootstrapped" in three.namespace.last_words(pod, "etcd")
+            return pod is not None and any(words in three.namespace.last_words(pod, "etcd") for words in LOST_DATA)
 
         wait_until(refuses, 60, what="a member that finds itself in the others' memory")
         three.release.upgrade(replacing, "--wait=false")
-        members = json.loads(etcdctl(three, "root", "member", "list", "--write-out=json"))["members"]
-        (lost,) = (f"{member['ID']:x}" for member in members if member["name"] == "vp-etcd-1")
-        etcdctl(three, "root", "member", "remove", lost)
-        etcdctl(three, "root", "member", "add", "vp-etcd-1", "--peer-urls=http://vp-etcd-1.vp-etcd-peers:2380")
+        (lost,) = (f"{member['ID']:x}" for member in members(three) if member["name"] == "vp-etcd-1")
+        change_members(three, "remove", lost)
         three.namespace.delete("PersistentVolumeClaim", claim)
         three.namespace.delete("Pod", "vp-etcd-1", now=True)
+        change_members(three, "add", "vp-etcd-1", "--peer-urls=http://vp-etcd-1.vp-etcd-peers:2380")
         began = time.monotonic()
         wait_until(lambda: rolled_to(three, "existing"), 180, what="three members")
         figures("a member's volume lost: seconds from its new claim to three ready members", time.monotonic() - began)
         three.release.upgrade(VALUES)
         wait_until(lambda: rolled_to(three, "new"), 180, what="three members as before")
         traffic.wait_for(30)
-    assert len(json.loads(etcdctl(three, "root", "member", "list", "--write-out=json"))["members"]) == 3
+    assert len(members(three)) == 3
     assert traffic.lost() == []
     assert states(three) == before
+
+
+def change_members(three: Platform, *arguments: str) -> None:
+    """Remove or add a member, and again as long as another one that restarts makes etcd refuse."""
+
+    def answered() -> bool:
+        said = etcdctl(three, "root", "member", *arguments).lower()
+        return not any(reason in said for reason in ("unhealthy", "deadline", "not enough started", "unavailable"))
+
+    wait_until(answered, 60, what=f"member {arguments[0]}")
+
+
+def members(three: Platform) -> list[Manifest]:
+    """Return what the cluster knows of its members, once there is a quorum to ask."""
+
+    def answer() -> str:
+        said = etcdctl(three, "root", "member", "list", "--write-out=json")
+        return said if said.startswith('{"header"') else ""
+
+    found: list[Manifest] = json.loads(wait_until(answer, 60, what="a quorum"))["members"]
+    return found
 
 
 def rolled_to(three: Platform, state: str) -> bool:

@@ -45,6 +45,8 @@ def enforcing(pods: Callable[[str], ClientPod], installed: Platform) -> None:
         wait_until(lambda: not reached(client_pod, GATEWAY), 10, what="a pod that reaches nothing")
     except AssertionError:
         pytest.skip("this cluster does not enforce NetworkPolicies")
+    finally:
+        installed.namespace.delete("NetworkPolicy", name)
 
 
 def silence(name: str) -> Manifest:

@@ -3,7 +3,6 @@
 import pytest
 from test_lease import (  # noqa: F401  # run here on that platform
     test_etcd_away_for_a_minute,
-    test_etcd_comes_back_without_its_data,
     test_registers_again_at_once,
 )
 from test_production import platform, production  # noqa: F401

@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import grpc
@@ -42,6 +42,15 @@ def channel_credentials(certificates: Certificates) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(
         certificates.authorities or None, certificates.key or None, certificates.certificate or None
     )
+
+
+def open_channel(
+    target: str, options: Sequence[tuple[str, str | int]], credentials: grpc.ChannelCredentials | None
+) -> grpc.Channel:
+    """Return a channel with `credentials`, in clear without."""
+    if credentials is None:
+        return grpc.insecure_channel(target, options)
+    return grpc.secure_channel(target, credentials, options)
 
 
 def server_name_options(name: str) -> list[tuple[str, str]]:

@@ -13,7 +13,8 @@ from service_kit.files import Reader, UnusableFileError
 from service_kit.settings import exit_with
 from user_svc import schema
 from user_svc.config import UserSettings
-from user_svc.database import Database, explain
+from user_svc.database import Database
+from user_svc.database_errors import explain
 from user_svc.server import Server
 
 _PATIENCE = 600.0

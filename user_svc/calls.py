@@ -23,7 +23,7 @@ from service_kit.telemetry.context import (
     extract,
 )
 from user_svc import metrics
-from user_svc.database import DatabaseUnavailableError
+from user_svc.database_errors import DatabaseUnavailableError
 from user_svc.hash_queue import OverloadedError
 
 _LEVELS = {

@@ -98,10 +98,9 @@ class UserSettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
 
     @model_validator(mode="after")
     def _has_one_tls(self) -> Self:
-        files = self.tls_files("DB", Use.CLIENT)
-        if files is not None and self.db_dsn is None:
-            raise ValueError("DB_CA_FILE and DB_CERT_FILE need a DB_DSN")
-        if self.db_dsn is not None:
+        if (files := self.tls_files("DB", Use.CLIENT)) is not None:
+            if self.db_dsn is None:
+                raise ValueError("DB_CA_FILE and DB_CERT_FILE need a DB_DSN")
             dsn.parse(self.db_dsn.get_secret_value(), files=files)
         return self
 

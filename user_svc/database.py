@@ -8,13 +8,23 @@ from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy
-from pymysql.constants import CR, ER
+from pymysql.constants import ER
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry, NullPool
 
 from service_kit.telemetry import tracing
 from user_svc import metrics
+from user_svc.database_errors import (
+    DEMOTED,
+    DatabaseUnavailableError,
+    RolledBackError,
+    code_name,
+    code_of,
+    is_rolled_back,
+    number_of,
+    unavailability,
+)
 from user_svc.dsn import Source
 
 POOL_SIZE = 10
@@ -45,33 +55,12 @@ _OPENED_AT = "opened_at"
 _NO_LOCKS = {ER.UNKNOWN_ERROR, ER.NOT_SUPPORTED_YET}
 """How GET_LOCK is refused: by Percona XtraDB Cluster (pxc_strict_mode), and by releases of MariaDB with Galera."""
 
-_CODES = {
-    code: prefix + name
-    for prefix, constants in (("", CR), ("ER_", ER))
-    for name, code in sorted(vars(constants).items(), reverse=True)
-    if isinstance(code, int) and not name.startswith("_")
-}
-_CODES |= {1792: "ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION", 1836: "ER_READ_ONLY_MODE"}  # PyMySQL names neither
-
-_DEMOTED = {ER.OPTION_PREVENTS_STATEMENT, 1792, 1836, ER.UNKNOWN_COM_ERROR}
-"""Errors of a server that another may have replaced: it is read-only, or (1047) a Galera node without quorum."""
-_ROLLED_BACK = {*_DEMOTED, ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT, ER.QUERY_INTERRUPTED}
-"""Errors that leave nothing of a statement that is a transaction of its own; Galera reports conflicts as 1213."""
-
 _READ_ONLY_VARIABLES = ("read_only", "innodb_read_only", "transaction_read_only", "tx_read_only")
 """Those of MySQL and of MariaDB; super_read_only turns on read_only as well."""
 # SHOW, because a proxy that splits reads from writes sends each SELECT to a replica, which is always read-only.
 _READ_ONLY = text(f"SHOW GLOBAL VARIABLES WHERE Variable_name IN {_READ_ONLY_VARIABLES} AND Value NOT IN ('OFF', '0')")
 
 logger = logging.getLogger(__name__)
-
-
-class DatabaseUnavailableError(Exception):
-    """The database cannot be used now; the text is a code's name and holds nothing that a client sent."""
-
-
-class RolledBackError(DatabaseUnavailableError):
-    """The database refused a statement or rolled it back: it can be executed again."""
 
 
 class Database:
@@ -142,11 +131,11 @@ class Database:
                 with self.engine.connect() as connection, _timed(query):
                     yield connection
             except SQLAlchemyError as error:
-                cause = _unavailability(error)
+                cause = unavailability(error)
                 span.set_error(cause or code_name(error))
                 if cause is None:
                     raise
-                raise (RolledBackError if _is_rolled_back(error) else DatabaseUnavailableError)(cause) from None
+                raise (RolledBackError if is_rolled_back(error) else DatabaseUnavailableError)(cause) from None
 
     @contextmanager
     def transaction(self, query: str, summary: str) -> Iterator[Connection]:
@@ -169,7 +158,7 @@ class Database:
         self._renewed_at = time.monotonic()
 
     def _leave_demoted(self, context: sqlalchemy.engine.ExceptionContext) -> None:
-        if _code(context.original_exception) in _DEMOTED:
+        if number_of(context.original_exception) in DEMOTED:
             context.is_disconnect = True
             context.invalidate_pool_on_disconnect = False
             if time.monotonic() - self._renewed_at >= RENEWAL_INTERVAL:
@@ -192,12 +181,22 @@ class Database:
             self.source.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self.source.file.exists():
                 self.source.file.touch(mode=0o600)  # SQLite gives its other files the same mode
-        with self._own.connect() as connection:
+        with self.probing() as connection:
             connection.execute(text(statement))
             writable = bool(self.source.file) or connection.execute(_READ_ONLY).first() is None
             if not writable:
                 connection.invalidate()
         return writable
+
+    @contextmanager
+    def probing(self) -> Iterator[Connection]:
+        """Lend the connection that no call uses, on which a server that hangs is known after PING_TIMEOUT.
+
+        Raises:
+            SQLAlchemyError: when the database fails.
+        """
+        with self._own.connect() as connection:
+            yield connection
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
@@ -255,47 +254,6 @@ def _timed(query: str) -> Iterator[None]:
         metrics.db_query_seconds.observe(duration)
         level = logging.WARNING if duration > SLOW else logging.DEBUG
         logger.log(level, "query", extra={"query": query, "duration": round(duration, 6)})
-
-
-def _unavailability(error: SQLAlchemyError) -> str | None:
-    """Name what keeps the database from being used; None when the error is about the statement."""
-    if isinstance(error, sqlalchemy.exc.TimeoutError):
-        return "POOL_EXHAUSTED"
-    away = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.InternalError)
-    return code_name(error) if isinstance(error, away) else None
-
-
-def _is_rolled_back(error: SQLAlchemyError) -> bool:
-    busy = getattr(getattr(error, "orig", None), "sqlite_errorname", None) == "SQLITE_BUSY"
-    return busy or code_of(error) in _ROLLED_BACK
-
-
-def code_of(error: SQLAlchemyError) -> int | None:
-    """Return the number of MySQL's error, None when it has none."""
-    return _code(error.orig) if isinstance(error, DBAPIError) else None
-
-
-def _code(error: BaseException | None) -> int | None:
-    code = error.args[0] if error is not None and error.args else None
-    return code if isinstance(code, int) else None
-
-
-def code_name(error: SQLAlchemyError) -> str:
-    """Name the database's error, such as ER_ACCESS_DENIED_ERROR, without its text, which may hold what was sent."""
-    if not isinstance(error, DBAPIError) or error.orig is None:
-        return type(error).__name__
-    if name := getattr(error.orig, "sqlite_errorname", None):
-        return str(name)
-    code = code_of(error)
-    return type(error.orig).__name__ if code is None else _CODES.get(code, str(code))
-
-
-def explain(error: SQLAlchemyError) -> str:
-    """Say why the database cannot be used: the error's name, and of a connection that failed the driver's words."""
-    # The words of other kinds quote what was to be stored.
-    if isinstance(error, sqlalchemy.exc.OperationalError) and error.orig is not None and error.orig.args:
-        return f"{code_name(error)}: {error.orig.args[-1]}"
-    return code_name(error)
 
 
 def _engine(source: Source, *settings: str, timeout: float | None = None, **options: Any) -> Engine:

@@ -199,12 +199,7 @@ class HashQueue:
         Raises:
             OverloadedError: as admit() does.
         """
-        admission = self._admission(time_remaining, hashes, checks)
-        with self._lock:
-            refusal = self._refusal(admission)
-        if refusal:
-            metrics.hash_rejected.inc()
-            raise refusal
+        self._require(self._admission(time_remaining, hashes, checks), reserve=False)
 
     @contextmanager
     def admit(
@@ -231,13 +226,7 @@ class HashQueue:
             CancelledError: when the call is cancelled already.
         """
         admission = self._admission(time_remaining, hashes, checks)
-        with self._lock:
-            refusal = self._refusal(admission)
-            if not refusal:
-                self._reserved[admission] = None
-        if refusal:
-            metrics.hash_rejected.inc()
-            raise refusal
+        self._require(admission, reserve=True)
         try:
             if not on_cancel(admission.cancel):
                 raise CancelledError
@@ -288,6 +277,15 @@ class HashQueue:
             work=hashes + checks * self._hasher.share(self._hasher.refusal_cost),
             deadline=self._clock() + time_remaining,
         )
+
+    def _require(self, admission: Admission, *, reserve: bool) -> None:
+        with self._lock:
+            refusal = self._refusal(admission)
+            if reserve and not refusal:
+                self._reserved[admission] = None
+        if refusal:
+            metrics.hash_rejected.inc()
+            raise refusal
 
     def _refusal(self, admission: Admission) -> OverloadedError | None:
         """Return why the admission cannot be had now, None when it can. The lock must be held."""

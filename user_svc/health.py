@@ -145,12 +145,13 @@ class Liveness:
 
     def _connect(self) -> None:
         """Ask on a new channel from now on; questions under way keep theirs."""
-        if self._certificates is None:
-            self._channel = grpc.insecure_channel(self._target, _CHANNEL_OPTIONS)
-        else:
+        options: list[tuple[str, str | int]] = [*_CHANNEL_OPTIONS]
+        credentials = None
+        if self._certificates is not None:
             own = self._certificates.value
-            options = [*_CHANNEL_OPTIONS, *grpc_tls.server_name_options(own.names[0] if own.names else "")]
-            self._channel = grpc.secure_channel(self._target, grpc_tls.channel_credentials(own), options)
+            options += grpc_tls.server_name_options(own.names[0] if own.names else "")
+            credentials = grpc_tls.channel_credentials(own)
+        self._channel = grpc_tls.open_channel(self._target, options, credentials)
         self._stub: Any = health_pb2_grpc.HealthStub(self._channel)
 
     def end(self) -> None:

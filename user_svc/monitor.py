@@ -3,13 +3,15 @@
 import logging
 import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from service_kit.threads import EssentialThread
 from user_svc import metrics, schema
-from user_svc.database import Database, DatabaseUnavailableError, code_name, explain
+from user_svc.database import Database
+from user_svc.database_errors import DatabaseUnavailableError, code_name, explain
 
 READ_ONLY = "READ_ONLY"
 """The cause, in logs, of a call refused because the database accepts no writes."""
@@ -18,9 +20,18 @@ INTERVAL = 1.0
 """Seconds between two questions to the database."""
 
 _NO_ANSWER = "the database does not answer"
-_WAITING = "waiting to migrate the schema: "
 
 logger = logging.getLogger(__name__)
+
+
+class _Problem(NamedTuple):
+    cause: str
+    """A line is logged when it changes."""
+    explanation: str
+    obstacle: str = _NO_ANSWER
+    level: int = logging.WARNING
+    retry_after: float = INTERVAL
+    """Seconds."""
 
 
 class DatabaseMonitor:
@@ -33,7 +44,6 @@ class DatabaseMonitor:
         self._on_change = on_change
         self._answers = False
         self._writable = False
-        self._pause = INTERVAL
         self.obstacle = _NO_ANSWER
         """Why the database cannot be used, or only read, as a sentence for operators; empty when it can be written."""
         self._cause = "not asked yet"
@@ -79,12 +89,11 @@ class DatabaseMonitor:
             if not (writable and self._writable):  # another server may be, or may soon be, behind the address
                 self._database.renew()
             self._take_note(problem, writable=writable)
-            self._wake.wait(self._pause)
+            self._wake.wait(problem.retry_after if problem else INTERVAL)
             self._wake.clear()
 
-    def _ask(self) -> tuple[bool, tuple[str, str] | None]:
-        """Return whether the database accepts writes, and what is wrong: its name and its explanation, or None."""
-        self._pause, obstacle = INTERVAL, _NO_ANSWER
+    def _ask(self) -> tuple[bool, _Problem | None]:
+        """Return whether the database accepts writes, and what is wrong."""
         try:
             if self._answers:
                 writable = self._database.ping(schema.PROBE)
@@ -92,30 +101,26 @@ class DatabaseMonitor:
                 writable = self._database.ping()
                 schema.upgrade(self._database)
         except SQLAlchemyError as error:
-            return False, (code_name(error), explain(error))
+            return False, _Problem(code_name(error), explain(error))
         except schema.SchemaBusyError as error:
-            self._pause, obstacle = error.retry_after, f"{_WAITING}{error}"
-            return False, (obstacle, obstacle)
+            waiting = f"waiting to migrate the schema: {error}"
+            return False, _Problem(waiting, waiting, waiting, logging.INFO, error.retry_after)
         except schema.UnusableSchemaError as error:
-            obstacle = str(error)
-            return False, (obstacle, obstacle)
+            return False, _Problem(str(error), str(error), str(error))
         except (OSError, CommandError) as error:
-            return False, (type(error).__name__, str(error))
+            return False, _Problem(type(error).__name__, str(error))
         except Exception as error:
             logger.exception("the database could not be asked")
-            return False, (type(error).__name__, "")
-        else:
-            obstacle = "" if writable else "the database is read-only"
-        finally:
-            self.obstacle = obstacle
+            return False, _Problem(type(error).__name__, "")
         return writable, None
 
-    def _take_note(self, problem: tuple[str, str] | None, *, writable: bool) -> None:
-        cause, explanation = problem or ("" if writable else READ_ONLY, "")
+    def _take_note(self, problem: _Problem | None, *, writable: bool) -> None:
+        self.obstacle = problem.obstacle if problem else "" if writable else "the database is read-only"
+        cause = problem.cause if problem else "" if writable else READ_ONLY
         if cause != self._cause:
             if problem:
-                level = logging.INFO if explanation.startswith(_WAITING) else logging.WARNING
-                logger.log(level, "%s: the database cannot be used", self._variable, extra={"cause": explanation})
+                extra = {"cause": problem.explanation}
+                logger.log(problem.level, "%s: the database cannot be used", self._variable, extra=extra)
             elif not writable:
                 logger.warning("%s: the database is read-only; nobody can register", self._variable)
             else:

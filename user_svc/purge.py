@@ -10,7 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service_kit.threads import EssentialThread
 from user_svc.clock import now
-from user_svc.database import Database, DatabaseUnavailableError, code_name
+from user_svc.database import Database
+from user_svc.database_errors import DatabaseUnavailableError, code_name
 from user_svc.sessions.tables import revocations, sessions
 
 INTERVAL = 3600.0

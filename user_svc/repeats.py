@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
-from user_svc.database import RolledBackError
+from user_svc.database_errors import RolledBackError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 """Seconds between two executions of a statement, at most: those that collided must not do so again."""

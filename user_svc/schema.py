@@ -15,7 +15,8 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, delete
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
-from user_svc.database import Database, code_of
+from user_svc.database import Database
+from user_svc.database_errors import code_of
 
 VERSION_TABLE = "user_svc_schema"
 """Its own name, since the database may be shared with programs that use Alembic, too."""
@@ -68,9 +69,13 @@ def upgrade(database: Database) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
+    scripts = ScriptDirectory.from_config(config)
+    with database.probing() as connection:
+        if _is_current(connection, scripts):
+            return
     try:
         with database.migrating() as connection:
-            _upgrade(database, config, connection)
+            _upgrade(database, config, scripts, connection)
     except SQLAlchemyError as error:
         if code_of(error) == ER.LOCK_WAIT_TIMEOUT:
             sentence = "another session uses the table that a migration is to change"
@@ -80,10 +85,7 @@ def upgrade(database: Database) -> None:
         raise
 
 
-def _upgrade(database: Database, config: Config, connection: Connection) -> None:
-    scripts = ScriptDirectory.from_config(config)
-    if _is_current(connection, scripts):
-        return
+def _upgrade(database: Database, config: Config, scripts: ScriptDirectory, connection: Connection) -> None:
     with database.migration_lock(connection) as is_ours:
         if not is_ours:
             raise SchemaBusyError(ANOTHER_MIGRATION)

@@ -27,7 +27,8 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel
 
-from user_svc.database import Database, DatabaseUnavailableError, code_name
+from user_svc.database import Database
+from user_svc.database_errors import DatabaseUnavailableError, code_name
 from user_svc.passwords import cost_of
 from user_svc.repeats import repeat
 
@@ -120,7 +121,8 @@ class Store:
     def find(self, username: str, patience: float = 0.0) -> Account | None:
         """Return the user of this name, in whatever case."""
         row = repeat(lambda: self._first("find", _FIND, username), patience)
-        if row is None:
+        # An adopted collation may also equate names that are not the same, such as Ángel and angel.
+        if row is None or row.username.lower() != username.lower():
             return None
         return Account(row.id, row.username, row.password, row.generation, bool(row.is_disabled))
 

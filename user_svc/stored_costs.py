@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sqlalchemy.exc import SQLAlchemyError
 
 from service_kit.threads import EssentialThread
-from user_svc.database import DatabaseUnavailableError, code_name
+from user_svc.database_errors import DatabaseUnavailableError, code_name
 from user_svc.passwords import Hasher
 from user_svc.store import Store
 

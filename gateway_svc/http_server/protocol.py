@@ -356,6 +356,8 @@ class Protocol(HttpToolsProtocol):
 
     def _head_timed_out(self) -> None:
         self._head_timer = None
+        if self._refusal is not None:
+            return  # the connection is about to close, and the rest of the request is discarded
         if self._in_head:
             self._refuse(*_HEAD_TOO_SLOW)
         else:

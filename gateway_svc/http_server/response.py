@@ -5,8 +5,8 @@ from collections.abc import Awaitable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-_UVICORNS = {b"connection", b"transfer-encoding"}
-"""Fields that change how the connection goes on."""
+_CONNECTION_FIELDS = {b"connection", b"transfer-encoding"}
+"""Fields by which uvicorn decides whether the connection is kept."""
 
 
 class Response:
@@ -51,7 +51,7 @@ class Response:
             return False
         fields = [*cycle.default_headers, *start.get("headers", ())]
         named = dict(fields)
-        if named.get(b"content-length") != b"%d" % len(body) or not _UVICORNS.isdisjoint(named):
+        if named.get(b"content-length") != b"%d" % len(body) or not _CONNECTION_FIELDS.isdisjoint(named):
             return False
         head = b"".join([STATUS_LINE[start["status"]], *[b"%b: %b\r\n" % field for field in fields]])
         if not head.count(b"\r") == head.count(b"\n") == 1 + len(fields) or b"\0" in head:

@@ -30,6 +30,20 @@ def test_every_pod_s_pool_fits(values: dict[str, Any], connections: int) -> None
 
 
 @pytest.mark.parametrize(
+    ("memory", "connections"),
+    [("1Gi", 682), ("1024Mi", 682), (2**30, 682), ("1073741824", 682), ("1.5Gi", 1131), ("2G", 1131), ("512Mi", 151)],
+)
+def test_server_takes_no_more_than_its_memory_is_enough_for(memory: str | int, connections: int) -> None:
+    values = {"user-svc": {"autoscaling": {"enabled": True}}, "mysql": {"resources": {"limits": {"memory": memory}}}}
+    assert _taken("video-platform", values) == str(connections)
+
+
+def test_memory_without_a_limit_sets_none() -> None:
+    values = {"user-svc": {"autoscaling": {"enabled": True}}, "mysql": {"resources": {"limits": None}}}
+    assert _taken("video-platform", values) == str(11 * 101 + 20)
+
+
+@pytest.mark.parametrize(
     ("path", "value"),
     [("mysql.configuration", "[mysqld]\nmax_connections = 50"), ("mysql.extraArgs", ["--max-connections=50"])],
 )

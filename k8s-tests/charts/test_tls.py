@@ -230,7 +230,7 @@ def certificates(
     (chart / "charts" / "lib").symlink_to(CHARTS / "lib")
     (chart / "templates").mkdir()
     dependencies = [{"name": "lib", "version": (CHARTS.parent / "VERSION").read_text().strip()}]
-    about = {"apiVersion": "v2", "name": "made", "version": "0.1.0", "dependencies": dependencies}
+    about = {"apiVersion": "v2", "name": "made", "version": "1.0.0", "dependencies": dependencies}
     (chart / "Chart.yaml").write_text(yaml.safe_dump(about))
     (chart / "templates" / "made.yaml").write_text("""
 {{- $ca := include "vp.tls.newCA" "vp-mtls-ca" | fromYaml }}

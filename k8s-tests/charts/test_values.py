@@ -46,7 +46,7 @@ ANOTHERS_ETCD = {"etcd.enabled": False, "global.registry.address": "https://etcd
 SERVICES = {
     **CERTIFICATES,
     "global.registry.tls.": Needs({**ANOTHERS_ETCD, "global.registry.tls.existingSecret": "their-etcd"}),
-    "global.registry.tls.existingSecret": Needs(ANOTHERS_ETCD),
+    "global.registry.tls.existingSecret": Needs(ANOTHERS_ETCD, before="before"),
     "autoscaling.": Needs({"autoscaling.enabled": True}),
     "metrics.podMonitor.": Needs({"metrics.podMonitor.enabled": True}),
     "metrics.serviceMonitor.": Needs({"metrics.serviceMonitor.enabled": True}),
@@ -101,7 +101,7 @@ NEEDS: dict[str, dict[str, Needs]] = {
             {**ISSUED, "mysql.tls.existingSecret": ""}, before={"name": "before"}
         ),
         "global.registry.tls.": Needs({**ANOTHERS_ETCD, "global.registry.tls.existingSecret": "their-etcd"}),
-        "global.registry.tls.existingSecret": Needs(ANOTHERS_ETCD),
+        "global.registry.tls.existingSecret": Needs(ANOTHERS_ETCD, before="before"),
         "global.registry.address": Needs(OWN_ETCD_OFF, before="before.example.com:2379"),
         "global.registry.auth.": Needs({"global.registry.auth.enabled": True}),
         "global.registry.auth.enabled": Needs(),

@@ -99,6 +99,10 @@ class TlsFiles:
                     f"holds a certificate that is not valid before {leaf.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC"
                 )
                 raise UnusableFileError(self.certificate, reason)
+            if {Use.SERVER, Use.CLIENT} <= set(self.uses) and not _names(leaf):
+                raise UnusableFileError(
+                    self.certificate, "holds a certificate without a DNS name, by which it is known"
+                )
         for file, expiry in expiries.items():
             if expiry <= datetime.datetime.now(datetime.UTC):
                 raise UnusableFileError(file, f"holds a certificate that expired at {expiry:%Y-%m-%d %H:%M:%S} UTC")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import grpc
 
+from service_kit.grpc_tls import open_channel
 from service_kit.registry import etcd3_messages
 
 etcd3_messages.install()
@@ -135,7 +136,8 @@ class Client:
         """Whether there is no token because etcd has authentication turned off, though a user is configured."""
         self._timeout = config.timeout
         self._metadata: tuple[tuple[str, str], ...] = (_REQUIRE_LEADER,)
-        self._channel = _channel(config, endpoint)
+        credentials = config.credentials() if config.credentials is not None else None
+        self._channel = open_channel(endpoint, list(_CHANNEL_OPTIONS.items()), credentials)
         self._kv, self._lease = etcdrpc.KVStub(self._channel), etcdrpc.LeaseStub(self._channel)
         try:
             if config.username is not None and config.password is not None:
@@ -264,13 +266,6 @@ class Watch:
             self._ended.set()
             self._call.cancel()
             self._sink(self, error)
-
-
-def _channel(config: EtcdConfig, endpoint: str) -> grpc.Channel:
-    options = list(_CHANNEL_OPTIONS.items())
-    if config.credentials is None:
-        return grpc.insecure_channel(endpoint, options)
-    return grpc.secure_channel(endpoint, config.credentials(), options)
 
 
 def _only(answers: Any) -> Any:

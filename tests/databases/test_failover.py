@@ -111,6 +111,20 @@ def test_a_database_whose_place_another_takes(
     assert client.process.running
 
 
+def test_a_server_that_hangs_after_it_came_back(client: Client, proxy: TcpProxy) -> None:
+    """As behind a proxy that has not noticed yet that one of two servers hangs."""
+    proxy.silence_after(0)
+    proxy.shut()
+    client.wait_until_not_serving(SERVICE)
+    proxy.silence_after(1)
+    silent_from = proxy.accepted
+    proxy.accept()
+    wait_until(lambda: proxy.accepted > silent_from)
+    wait_until(lambda: client.serves(SERVICE), BACK)
+    proxy.silence_after(None)
+    wait_until(lambda: is_served(client), BACK, what="calls to be served")
+
+
 @contextmanager
 def no_connection_left(server: Server, setting: str) -> Iterator[None]:
     """Take every connection that the server gives under a setting."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -21,6 +22,7 @@ import yaml
 from monitoring.limits import HASHING_SECONDS
 from tests.monitoring.promql import ROOT, Query, filled_in, measurements, panels, rules
 from tests.support import mariadb, prometheus
+from tests.support.certificates import CERTIFICATE, HOUR, Authority, Mount
 from tests.support.etcd import Etcd
 from tests.support.mariadb import Database, Server
 from tests.support.platform import Platform, admin, sample
@@ -32,6 +34,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.exclusive, pytest.mark.timeout(400
 
 MOST_SERIES = 400
 INTERVAL = "1s"
+MONTH = 30 * 24 * HOUR
 
 ACCOUNT = {"username": "testuser123", "password": "password123"}
 JSON = {"Content-Type": "application/json"}
@@ -66,11 +69,40 @@ class Evening:
     ended: float = 0.0
 
 
+class Certificates:
+    """One certificate for both services, in a folder as the kubelet fills it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._authority = Authority(lifetime=MONTH)
+        self.mount = Mount(folder, self._issue(MONTH))
+
+    def renew(self) -> None:
+        self.mount.renew(self._issue(MONTH))
+
+    def nearly_expire(self) -> None:
+        self.mount.renew(self._issue(20 * HOUR))
+
+    def spoil(self) -> None:
+        self.mount.renew(self._issue(MONTH) | {CERTIFICATE: b"not a certificate"})
+
+    def _issue(self, lifetime: timedelta) -> dict[str, bytes]:
+        return self._authority.issue("user-svc", "gateway-svc", lifetime=lifetime)
+
+
 class Scene:
     """The platform with a database and an etcd of its own, steady traffic, and Prometheus with the shipped rules."""
 
-    def __init__(self, etcd: Etcd, server: Server, database: Database, platform: Platform, watch: Prometheus) -> None:
+    def __init__(
+        self,
+        etcd: Etcd,
+        server: Server,
+        database: Database,
+        platform: Platform,
+        certificates: "Certificates",
+        watch: Prometheus,
+    ) -> None:
         self.etcd, self.server, self.database, self.platform = etcd, server, database, platform
+        self.certificates = certificates
         self.watch = watch
         self.evening = Evening(watch, time.time())
         self._lasting: set[Alert] = set()
@@ -115,18 +147,19 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evening]:
         etcd = stack.enter_context(Etcd())
         server = stack.enter_context(Server.create(tmp_path_factory.mktemp("mariadb")))
         database = server.database()
+        certificates = Certificates(tmp_path_factory.mktemp("certificates") / "tls")
         folder = tmp_path_factory.mktemp("platform")
         key = folder / "jwt-secret"
         key.write_text(secrets.token_hex(32))
-        env = {"DB_DSN": database.url, "HASH_SLOTS": "2", "REGISTRY_TTL": "10", "JWT_SECRET": ""}
-        env |= {"JWT_SECRET_FILE": str(key), "FILE_POLL_INTERVAL": "1"}
+        env = {"DB_DSN": database.url, "HASH_SLOTS": "2", "REGISTRY_TTL": "10", "FILE_POLL_INTERVAL": "0.5"}
+        env |= {"JWT_SECRET": "", "JWT_SECRET_FILE": str(key)} | certificates.mount.env("GRPC_TLS")
         platform = stack.enter_context(Platform(etcd, folder, env=env))
         with platform.client() as client:
             assert client.post("/api/register", json=ACCOUNT).status_code == 200
             token = client.post("/api/login", json=ACCOUNT).json()["token"]
         watch = stack.enter_context(Prometheus(_config(platform), tmp_path_factory.mktemp("prometheus")))
         wait_until(lambda: len(watch.query("up == 1")) == 2 and not watch.raised, 20, what="both to be scraped")
-        scene = Scene(etcd, server, database, platform, watch)
+        scene = Scene(etcd, server, database, platform, certificates, watch)
         with Traffic(partial(_mixture, platform.url, token), rate=4) as traffic:
             _everything_goes_wrong(scene, traffic, key)
         scene.evening.ended = time.time()
@@ -219,6 +252,17 @@ class Faults:
             statuses = self._at_once("POST", "/api/register", [{"json": ACCOUNT}] * 94)
         assert statuses.count(503) > 80
 
+    def malformed_certificate(self) -> None:
+        """Keep it until both services have read it, and replace it by one that is well-formed."""
+        self._scene.certificates.spoil()
+        for process in (*self._platform.users, *self._platform.gateways):
+            failed = partial(sample, process, "file_reloads_total", result="failed")
+            wait_until(failed, 10, what="the file to be read")
+        self._scene.certificates.renew()
+
+    def read_only(self, value: int) -> None:
+        self._scene.server.execute(f"SET GLOBAL read_only = {value}")
+
     def what_scanners_send(self) -> None:
         bodies = ("", "{", '{"username": "x"}')
         with self._platform.client() as client:
@@ -253,6 +297,18 @@ def _everything_goes_wrong(scene: Scene, traffic: Traffic, key: Path) -> None:
     scene.act("forged tokens", faults.forged_tokens, {("TokenVerificationFailures", "warning")})
     scene.act("leases revoked by hand", faults.lost_leases, {("RegistryLeaseFlapping", "warning")})
     scene.act("a table is locked", faults.locked_table, both("RequestErrorBudgetBurn"))
+    scene.act(
+        "a certificate is about to expire",
+        scene.certificates.nearly_expire,
+        set(),
+        passing=both("TlsCertificateExpires"),
+    )
+    scene.over(scene.certificates.renew)
+    scene.act("a renewed certificate is malformed", faults.malformed_certificate, {("MountedFileUnusable", "warning")})
+    scene.act(
+        "the database is read-only", partial(faults.read_only, 1), set(), passing={("DatabaseReadOnly", "critical")}
+    )
+    scene.over(partial(faults.read_only, 0))
     scene.act(
         "the database is killed",
         scene.server.kill,

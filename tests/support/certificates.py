@@ -23,7 +23,7 @@ _BOTH = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 class Authority:
     """A certificate authority."""
 
-    def __init__(self, name: str = "an authority of the tests") -> None:
+    def __init__(self, name: str = "an authority of the tests", *, lifetime: datetime.timedelta = HOUR) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self._certificate = _signed(
@@ -31,7 +31,7 @@ class Authority:
             self._name,
             self._key,
             self._key,
-            HOUR,
+            lifetime,
             [(x509.BasicConstraints(ca=True, path_length=None), True)],
         )
 

@@ -29,9 +29,9 @@ GALERA = Path("/usr/lib/galera/libgalera_smm.so")
 _ACCOUNT = "mysql"
 """The one that Debian's package makes."""
 
-_CHECK_INTERVAL = 0.25
-_CHECK_TIMEOUT = 1.0
-"""Seconds."""
+_CHECK_INTERVAL = 0.5
+_CHECK_TIMEOUT = 2.0
+"""Seconds; a server must not count as lost because the cores are busy."""
 
 IsUsable = Callable[[Server], bool]
 

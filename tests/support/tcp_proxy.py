@@ -27,6 +27,7 @@ class TcpProxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._lost: tuple[bytes, bool] | None = None
+        self._accepting: int | None = None
         self._held: tuple[bytes, bool, threading.Event] | None = None
 
     def __enter__(self) -> Self:
@@ -61,6 +62,10 @@ class TcpProxy:
         """Let through what was held back."""
         self._loop.call_soon_threadsafe(self._flowing.set)
 
+    def silence_after(self, connections: int | None) -> None:
+        """Give no answer on connections that follow so many more, until None is given; those stay silent."""
+        self._accepting = connections
+
     def lose(self, request: bytes, *, delivered: bool) -> None:
         """Close the next connection on which `request` is sent: once it is answered, or before it arrives."""
         self._lost = (request, delivered)
@@ -90,6 +95,11 @@ class TcpProxy:
         ends = [writer]
         self._open.add(writer)
         doomed = asyncio.Event()
+        if self._accepting is not None:
+            self._accepting -= 1
+            if self._accepting < 0:
+                with suppress(OSError):
+                    await reader.read()  # to the end
         with suppress(OSError):
             await self._flowing.wait()
             answers, server = await asyncio.open_connection("127.0.0.1", self._upstream)

@@ -15,7 +15,7 @@ from service_kit.telemetry.context import current
 from tests.support.wait import wait_until
 from tests.user_svc.client import code_of
 from user_svc.calls import CallInterceptor
-from user_svc.database import DatabaseUnavailableError
+from user_svc.database_errors import DatabaseUnavailableError
 from user_svc.hash_queue import OverloadedError
 
 SERVICE = "test.Service"

@@ -96,6 +96,16 @@ def test_a_table_without_moments_is_given_them(database: Scratch, opened: Databa
     opened.close()
 
 
+def test_a_name_that_only_the_collation_equates_is_another_user(database: Scratch, opened: Database) -> None:
+    database.execute(GORM, GO_INSERT.format("Ángel"))
+    schema.upgrade(opened)
+    store = Store(opened)
+    assert store.find("angel") is None
+    with pytest.raises(NameTakenError):
+        store.add("angel", "another hash")
+    opened.close()
+
+
 @pytest.mark.parametrize("column", ["varchar(32) COLLATE utf8mb4_bin NOT NULL UNIQUE", "varchar(32) NOT NULL"])
 def test_names_are_made_unique_whatever_the_case(database: Scratch, opened: Database, column: str) -> None:
     database.execute(
@@ -107,7 +117,7 @@ def test_names_are_made_unique_whatever_the_case(database: Scratch, opened: Data
     store = Store(opened)
     assert store.is_taken("ALICE")
     with pytest.raises(NameTakenError):
-        store.add("BOB", "y")
+        store.add("BOB", "another hash")
     assert "NOT NULL" in str(database.execute("SHOW CREATE TABLE users")).partition("`username` varchar(32)")[2][:80]
     opened.close()
 

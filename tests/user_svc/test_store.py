@@ -13,7 +13,8 @@ from tests.support.etcd import free_port
 from tests.support.mariadb import Database as Scratch
 from tests.support.wait import wait_until
 from user_svc import dsn, schema
-from user_svc.database import Database, DatabaseUnavailableError
+from user_svc.database import Database
+from user_svc.database_errors import DatabaseUnavailableError
 from user_svc.store import NameTakenError, Store
 
 

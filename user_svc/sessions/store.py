@@ -9,7 +9,8 @@ from sqlalchemy.exc import IntegrityError
 from protos.user.v1.contract import LOGIN_TOKEN_SECONDS, SESSION_TOKEN_SECONDS
 from user_svc import metrics
 from user_svc.clock import now
-from user_svc.database import Database, DatabaseUnavailableError, RolledBackError
+from user_svc.database import Database
+from user_svc.database_errors import DatabaseUnavailableError, RolledBackError
 from user_svc.deadline import Deadline
 from user_svc.repeats import repeat
 from user_svc.sessions import rules

@@ -22,6 +22,12 @@ client() {
     --user="$MYSQL_USER" --default-character-set=utf8mb4 "${certificate[@]}" "${@:2}"
 }
 
+# NetworkPolicies may refuse a new pod's connections for a moment.
+for _ in {1..10}; do
+  ! client mysqladmin --silent ping 2> /dev/null || break
+  sleep 1
+done
+
 if [ -n "${RESTORE:-}" ]; then
   gzip --test "$RESTORE"
   gzip --decompress --stdout "$RESTORE" | client mysql "$MYSQL_DATABASE"

@@ -32,7 +32,7 @@ def secure(users: UsersStub, mount: Mount, tmp_path_factory: pytest.TempPathFact
     env = {
         "JWT_SECRET": SECRET,
         "USER_SERVICE_TARGET": users.target,
-        "HEAD_TIMEOUT": "1",
+        "HEAD_TIMEOUT": "3",
         "FILE_POLL_INTERVAL": "0.1",
         **{name: path for name, path in mount.env("HTTP_TLS").items() if "_CA_" not in name},
     }
@@ -58,7 +58,7 @@ def shown(gateway: Process, mount: Mount) -> int:
 
 def test_curl_verifies_the_gateway(secure: Process, mount: Mount) -> None:
     url = f"https://localhost:{secure.port}/api/login"
-    body = ["--json", '{"username": "testuser123", "password": "password123"}']
+    body = ["--json", '{"username": "nobody_here", "password": "password123"}']
     command = ["curl", "-sS", "--noproxy", "*", "--resolve", f"localhost:{secure.port}:127.0.0.1", "-w", "%{http_code}"]
     done = subprocess.run(
         [*command, "--cacert", mount[AUTHORITY], *body, url], capture_output=True, text=True, check=False, timeout=20

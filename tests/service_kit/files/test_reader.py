@@ -58,13 +58,15 @@ def spoilt(authority: Authority) -> dict[str, tuple[Mapping[str, bytes], str, st
         "expired": (authority.issue("user-svc", lifetime=-HOUR), CERTIFICATE, "expired at"),
         "of another key": ({**good, KEY: authority.issue("user-svc")[KEY]}, KEY, "another key"),
         "no key": ({**good, KEY: b"c4n4ry"}, KEY, "no private key"),
+        "nameless": (authority.issue("10.0.0.1"), CERTIFICATE, "without a DNS name"),
         "for servers": (authority.issue("user-svc", usages=server_only), CERTIFICATE, "lacks client auth"),
         "no authority": ({**good, AUTHORITY: good[KEY]}, AUTHORITY, "holds no certificate"),
     }
 
 
 @pytest.mark.parametrize(
-    "kind", ["missing", "empty", "cut", "expired", "of another key", "no key", "for servers", "no authority"]
+    "kind",
+    ["missing", "empty", "cut", "expired", "of another key", "no key", "nameless", "for servers", "no authority"],
 )
 def test_unusable_file_keeps_the_old_one(
     mount: Mount, authority: Authority, caplog: pytest.LogCaptureFixture, kind: str
