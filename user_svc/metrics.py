@@ -21,6 +21,11 @@ grpc_seconds = Histogram(
     buckets=LATENCY_BUCKETS,
 )
 logins = Counter("logins_total", "Logins by result.", ["result"])
+login_throttle = Counter(
+    "login_throttle_total",
+    "Tries of passwords that came too soon after wrong ones, by what those are counted by; refused in mode enforce.",
+    ["bucket", "mode"],
+)
 registrations = Counter("registrations_total", "Registrations by result.", ["result"])
 
 sessions_opened = Counter("sessions_opened_total", "Sessions that were opened.")

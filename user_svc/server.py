@@ -32,6 +32,7 @@ from user_svc.purge import Purge
 from user_svc.sessions import SessionStore
 from user_svc.store import Store
 from user_svc.stored_costs import StoredCosts
+from user_svc.throttle import Throttle
 
 SPARE_THREADS = 16
 """Handler threads beside those that wait for a hash, so that calls without one keep their pace."""
@@ -99,7 +100,8 @@ class Server:
         methods = user_pb2.DESCRIPTOR.services_by_name["UserService"].methods_by_name
         metrics.declare_calls(SERVICE, methods, [code.name for code in STATUSES])
         store = Store(self._database)
-        users = service.UserService(store, SessionStore(self._database), self._hash_queue, self._monitor)
+        throttle = Throttle(self._database, settings.throttle_mode)
+        users = service.UserService(store, SessionStore(self._database), self._hash_queue, throttle, self._monitor)
         self._stored_costs = StoredCosts(store, hasher, lambda: self._monitor.answers)
         self._purge = Purge(self._database, lambda: self._monitor.writable)
         user_pb2_grpc.add_UserServiceServicer_to_server(users, self._grpc)

@@ -11,6 +11,7 @@ from user_svc.monitor import DatabaseMonitor
 from user_svc.passwords import spellings
 from user_svc.sessions import SessionService, SessionStore
 from user_svc.store import NameTakenError, Store
+from user_svc.throttle import Throttle
 
 _REFUSAL_SECONDS = 0.5
 """Kept of each call's time, so that the refusal arrives before the deadline."""
@@ -22,10 +23,13 @@ class UserService(SessionService):
     A business outcome is an OK answer with `code` and `msg`; only failures of the system are gRPC statuses.
     """
 
-    def __init__(self, store: Store, sessions: SessionStore, queue: HashQueue, monitor: DatabaseMonitor) -> None:
+    def __init__(
+        self, store: Store, sessions: SessionStore, queue: HashQueue, throttle: Throttle, monitor: DatabaseMonitor
+    ) -> None:
         """`monitor` tells from memory whether the database can be read and written."""
         super().__init__(sessions, monitor)
         self._store = store
+        self._throttle = throttle
         self._queue = queue
 
     def Register(self, request: user_pb2.RegisterRequest, context: grpc.ServicerContext) -> user_pb2.RegisterResponse:
@@ -54,9 +58,17 @@ class UserService(SessionService):
         candidates = spellings(request.password)
         self._queue.require_room(context.time_remaining(), checks=len(candidates))
         account = self._store.find(request.username, _patience(context))
+        device = request.device if request.HasField("device") else None
+        attempt = self._throttle.attempt(request.username, account, device, partial(_patience, context))
         stored = account.password_hash if account else None
         with self._queue.admit(context.time_remaining(), context.add_callback, checks=len(candidates)) as admission:
+            admission.wait()
+            attempt.claim()
             password = next((each for each in candidates if admission.check(each, stored)), None)
+            if password is None:
+                attempt.failed()  # before the next try of the name has the core
+        if password is not None:
+            attempt.succeeded()
         if account is None or password is None or account.is_disabled:
             metrics.logins.labels("denied").inc()
             return user_pb2.LoginResponse(
