@@ -14,6 +14,7 @@ from service_kit.registry import Instance
 from service_kit.settings import EtcdSettings, GrpcTlsSettings, Port, ServerSettings, goes_with
 from user_svc import credentials, dsn, throttle
 from user_svc.database import MAX_OVERFLOW, POOL_SIZE
+from user_svc.new_passwords import PasswordCheck
 
 SQLITE_FILE = "users.db"
 
@@ -60,6 +61,8 @@ class UserSettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     """Hashes at a time; the cores of the cgroup when not set."""
     throttle_mode: throttle.Mode = throttle.Mode.ENFORCE
     """What is done about those who guess passwords."""
+    password_check: PasswordCheck = PasswordCheck.CHANGE
+    """When new passwords are looked at for how easily they are guessed."""
 
     @field_validator("db_dsn")
     @classmethod

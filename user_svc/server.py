@@ -21,6 +21,7 @@ from service_kit.process import StopSignal
 from service_kit.registry import Instance, Registrar
 from service_kit.telemetry.logs import LIFECYCLE
 from user_svc import cpu_quota, metrics, service
+from user_svc.accounts import AccountStore
 from user_svc.calls import STATUSES, CallInterceptor
 from user_svc.config import UserSettings
 from user_svc.database import Database
@@ -101,7 +102,15 @@ class Server:
         metrics.declare_calls(SERVICE, methods, [code.name for code in STATUSES])
         store = Store(self._database)
         throttle = Throttle(self._database, settings.throttle_mode)
-        users = service.UserService(store, SessionStore(self._database), self._hash_queue, throttle, self._monitor)
+        users = service.UserService(
+            store,
+            AccountStore(self._database),
+            SessionStore(self._database),
+            self._hash_queue,
+            throttle,
+            self._monitor,
+            password_check=settings.password_check,
+        )
         self._stored_costs = StoredCosts(store, hasher, lambda: self._monitor.answers)
         self._purge = Purge(self._database, lambda: self._monitor.writable)
         user_pb2_grpc.add_UserServiceServicer_to_server(users, self._grpc)
