@@ -12,8 +12,9 @@ from service_kit.files import Reader, Use
 from service_kit.ports import join
 from service_kit.registry import Instance
 from service_kit.settings import EtcdSettings, GrpcTlsSettings, Port, ServerSettings, goes_with
-from user_svc import credentials, dsn
+from user_svc import credentials, dsn, throttle
 from user_svc.database import MAX_OVERFLOW, POOL_SIZE
+from user_svc.new_passwords import PasswordCheck
 
 SQLITE_FILE = "users.db"
 
@@ -58,6 +59,10 @@ class UserSettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     bcrypt_cost: int = Field(default=14, ge=10, le=16)
     hash_slots: int | None = Field(default=None, ge=1, le=256)
     """Hashes at a time; the cores of the cgroup when not set."""
+    throttle_mode: throttle.Mode = throttle.Mode.ENFORCE
+    """What is done about those who guess passwords."""
+    password_check: PasswordCheck = PasswordCheck.CHANGE
+    """When new passwords are looked at for how easily they are guessed."""
 
     @field_validator("db_dsn")
     @classmethod
