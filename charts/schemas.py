@@ -352,6 +352,13 @@ VALUES: dict[str, dict[str, Schema]] = {
             }
         ),
         "docs": BOOLEAN,
+        "cors": closed({"origins": array(string("^[^,]+$"), ["https://app.example.org"])}),
+        "throttle": closed(
+            {
+                "mode": one_of("enforce", "observe", "off", False),  # YAML reads a plain `off` as false
+                "trustedProxies": array(string("^[0-9a-f.:/]+$|^none$"), ["10.244.0.0/16"]),
+            }
+        ),
         "userService": closed({"target": string(None, "dns:///user-svc:8888")}),
         "tls": closed({**CERTIFICATE, "serverName": string(r"^[A-Za-z0-9.-]+$", "users.example.com")}),
         "service": closed(

@@ -12,8 +12,9 @@ from service_kit.files import Reader, Use
 from service_kit.ports import join
 from service_kit.registry import Instance
 from service_kit.settings import EtcdSettings, GrpcTlsSettings, Port, ServerSettings, goes_with
-from user_svc import credentials, dsn
+from user_svc import credentials, dsn, throttle
 from user_svc.database import MAX_OVERFLOW, POOL_SIZE
+from user_svc.new_passwords import PasswordCheck
 
 SQLITE_FILE = "users.db"
 
@@ -66,6 +67,11 @@ class UserSettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     """Cost of password hashes; hashes of another cost are replaced at login"""
     hash_slots: int | None = Field(default=None, ge=1, le=256)
     """Concurrent hashes; without it, as many as the cgroup has cores"""
+    throttle_mode: throttle.Mode = throttle.Mode.ENFORCE
+    """What happens to those who guess passwords of an account: `enforce` refuses them (429), `observe` counts and logs
+    them, `off` does neither"""
+    password_check: PasswordCheck = PasswordCheck.CHANGE
+    """When new passwords are checked for how easily they are guessed: `change` of a password, or `off`"""
 
     @field_validator("db_dsn")
     @classmethod

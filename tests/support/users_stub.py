@@ -38,7 +38,8 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
     """Keeps names, passwords and sessions in memory, by far simpler rules than the user service's.
 
     `before` runs in each call and may wait or abort it; `refusal` is the code and msg of every answer when it is set.
-    `is_outdated` makes it one that knows no sessions. The feed of revocations is no call that `calls` counts.
+    `is_outdated` makes it one that knows no sessions. `devices` are those that came with passwords. The feed of
+    revocations is no call that `calls` counts.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
         self.feed_error: grpc.StatusCode | None = None
         self.generations: dict[int, int] = {}
         self.disabled: set[str] = set()
+        self.devices: list[user_pb2.Device | None] = []
         self.calls: list[str] = []
         self.metadata: list[dict[str, str]] = []
         self.time_remaining: list[float] = []
@@ -122,6 +124,7 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
 
     def Login(self, request: user_pb2.LoginRequest, context: grpc.ServicerContext) -> user_pb2.LoginResponse:
         self._called("Login", context)
+        self.devices.append(request.device if request.HasField("device") else None)
         if self.refusal is not None:
             return user_pb2.LoginResponse(code=self.refusal[0], msg=self.refusal[1])
         user_id, username, password = self._users.get(request.username.lower(), (0, "", ""))
@@ -138,6 +141,7 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
         self, request: user_pb2.ChangePasswordRequest, context: grpc.ServicerContext
     ) -> user_pb2.ChangePasswordResponse:
         self._newer("ChangePassword", context)
+        self.devices.append(request.device if request.HasField("device") else None)
         if self.refusal is not None:
             return user_pb2.ChangePasswordResponse(code=self.refusal[0], msg=self.refusal[1])
         found = [name for name, user in self._users.items() if user[0] == request.user_id]
@@ -159,6 +163,7 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
         self, request: user_pb2.DeleteAccountRequest, context: grpc.ServicerContext
     ) -> user_pb2.DeleteAccountResponse:
         self._newer("DeleteAccount", context)
+        self.devices.append(request.device if request.HasField("device") else None)
         if self.refusal is not None:
             return user_pb2.DeleteAccountResponse(code=self.refusal[0], msg=self.refusal[1])
         found = [name for name, user in self._users.items() if user[0] == request.user_id]
