@@ -15,7 +15,7 @@ OUT := .
 comma := ,
 GROUPS := dev run user gateway build reload go node clients
 
-.PHONY: charts-test charts-tools charts-docs charts-schema help run test faults bench lint protos lock version
+.PHONY: charts-test charts-tools charts-docs charts-schema help run users test faults bench lint protos lock version
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -23,6 +23,9 @@ help: ## list the targets
 
 run: $(RUN) ## run the platform on this machine until Ctrl-C; USERS=3 runs three user services
 	@exec $(RUN_PY) -u -m run
+
+users: $(RUN) ## do something about the users of `make run`; ARGS="list", ARGS="--help"
+	@exec $(RUN_PY) -m user_svc users $(ARGS)
 
 test: $(DEV) ## run the tests, four minutes; ARGS="-k name" goes to pytest
 	$(PY) -m pytest -n 2 --dist loadscope $(ARGS)
