@@ -17,7 +17,7 @@ comma := ,
 CHARTS := $(addprefix charts/,etcd mysql user-svc gateway-svc video-platform)
 GROUPS := dev run user gateway build reload go node clients
 
-.PHONY: charts-test charts-tools charts-docs charts-schema charts-package help run demo test coverage faults bench lint protos docs lock version
+.PHONY: charts-test charts-tools charts-docs charts-schema charts-package help run users demo test coverage faults bench lint protos docs lock version
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -25,6 +25,9 @@ help: ## list the targets
 
 run: $(RUN) ## run the platform on this machine until Ctrl-C; USERS=3 runs three user services
 	@exec $(RUN_PY) -u -m run
+
+users: $(RUN) ## do something about the users of `make run`; ARGS="list", ARGS="--help"
+	@exec $(RUN_PY) -m user_svc users $(ARGS)
 
 demo: $(DEV) ## show what clients notice when parts of the platform fail: nothing; two minutes
 	@$(PY) -u -m tests.demo

@@ -1,6 +1,6 @@
 """What a new password must be, beyond what every password must be. Nothing of it leaves this machine."""
 
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 from zxcvbn import matching, zxcvbn
 
@@ -39,23 +39,32 @@ class PasswordCheck(StrEnum):
     OFF = "off"
 
 
-def problem(password: str, username: str, current: str | None, check: PasswordCheck) -> str | None:
-    """Return the rule that a new password breaks, None when it breaks none; never shows what was sent.
+class Rule(Enum):
+    """What a new password must be, as users are told when it is not."""
+
+    SHORT = f"至少 {LENGTH[0]} 个字符"
+    LONG = f"至多 {LENGTH[1]} 个字符"
+    UNREADABLE = contract.PASSWORD_REASON
+    SAME = "不能与当前密码相同"
+    NAMED = "不能包含用户名"
+    COMMON = "过于常见，容易被猜到"
+
+
+def broken_rule(password: str, username: str, current: str | None, check: PasswordCheck) -> Rule | None:
+    """Return the first rule that a new password breaks, None when it breaks none.
 
     `current` is the password that it replaces, as far as that is known.
     """
     if len(password) < LENGTH[0]:
-        return f"至少 {LENGTH[0]} 个字符"
+        return Rule.SHORT
     if len(password) > LENGTH[1]:
-        return f"至多 {LENGTH[1]} 个字符"
+        return Rule.LONG
     if not contract.is_bcrypt_password(password):
-        return contract.PASSWORD_REASON
+        return Rule.UNREADABLE
     if password == current:
-        return "不能与当前密码相同"
+        return Rule.SAME
     if check is PasswordCheck.OFF:
         return None
     if username.lower() in password.lower():
-        return "不能包含用户名"
-    if zxcvbn(password)["score"] < LOWEST_SCORE:
-        return "过于常见，容易被猜到"
-    return None
+        return Rule.NAMED
+    return Rule.COMMON if zxcvbn(password)["score"] < LOWEST_SCORE else None

@@ -7,8 +7,9 @@ from functools import partial
 import grpc
 
 from protos.user.v1 import user_pb2
-from user_svc import fields, metrics, new_passwords
+from user_svc import audit, fields, metrics, new_passwords
 from user_svc.accounts import AccountStore
+from user_svc.audit import Event
 from user_svc.deadline import Deadline
 from user_svc.hash_queue import CALL_SECONDS, Admission, HashQueue
 from user_svc.monitor import DatabaseMonitor
@@ -23,6 +24,7 @@ _REFUSAL_SECONDS = 0.5
 
 _GONE = "登录已过期，请重新登录"
 _WRONG = "当前密码错误"
+_WRONG_REASON = "wrong_password"
 
 _WithDevice = user_pb2.LoginRequest | user_pb2.ChangePasswordRequest | user_pb2.DeleteAccountRequest
 
@@ -67,6 +69,7 @@ class UserService(SessionService):
         except NameTakenError:
             return _taken()
         metrics.registrations.labels("created").inc()
+        audit.record(Event.REGISTERED, user_id)
         return user_pb2.RegisterResponse(code=200, msg="注册成功", user_id=user_id)
 
     def Login(self, request: user_pb2.LoginRequest, context: grpc.ServicerContext) -> user_pb2.LoginResponse:
@@ -81,12 +84,15 @@ class UserService(SessionService):
             pass
         if account is None or password is None or account.is_disabled:
             metrics.logins.labels("denied").inc()
+            reason = _WRONG_REASON if password is None else "disabled"
+            audit.record(Event.LOGIN_DENIED, account.id if account else None, reason=reason)
             return user_pb2.LoginResponse(
                 code=401, msg="密码错误", disabled=account is not None and password is not None
             )
         if self._monitor.writable:
             self._queue.renew(password, account.password_hash, partial(self._store.replace_hash, account))
         metrics.logins.labels("success").inc()
+        audit.record(Event.LOGIN_SUCCEEDED, account.id)
         return user_pb2.LoginResponse(
             code=200, msg="登录成功", user_id=account.id, username=account.username, generation=account.generation
         )
@@ -108,8 +114,8 @@ class UserService(SessionService):
             return _unchanged("denied", 401, _GONE)
         # in the form in which later logins find it, however it is typed then
         new, current = (spellings(each)[-1] for each in (request.new_password, request.current_password))
-        if problem := new_passwords.problem(new, account.username, current, self._password_check):
-            return _unchanged("invalid", 400, f"参数错误: new_password: {problem}")
+        if rule := new_passwords.broken_rule(new, account.username, current, self._password_check):
+            return _unchanged("invalid", 400, f"参数错误: new_password: {rule.value}")
         new_hash = ""
 
         def change(account: Account, admission: Admission) -> int | None:
@@ -119,8 +125,10 @@ class UserService(SessionService):
 
         generation = self._as_owner(account, request.current_password, request, context, change, hashes=1)
         if generation is None:
+            audit.record(Event.PASSWORD_CHANGE_DENIED, account.id, session_id=request.session_id, reason=_WRONG_REASON)
             return _unchanged("denied", 403, _WRONG)
         metrics.password_changes.labels("changed").inc()
+        audit.record(Event.PASSWORD_CHANGED, account.id, session_id=request.session_id)
         return user_pb2.ChangePasswordResponse(code=200, msg="密码修改成功", generation=generation)
 
     def DeleteAccount(
@@ -138,8 +146,10 @@ class UserService(SessionService):
             return self._accounts.delete(account, Deadline.of(context))
 
         if self._as_owner(account, request.password, request, context, delete) is None:
+            audit.record(Event.ACCOUNT_DELETION_DENIED, account.id, reason=_WRONG_REASON)
             return user_pb2.DeleteAccountResponse(code=403, msg=_WRONG)
         metrics.accounts_deleted.inc()
+        audit.record(Event.ACCOUNT_DELETED, account.id)
         return user_pb2.DeleteAccountResponse(code=200, msg="账号已注销")
 
     def _as_owner(

@@ -9,13 +9,26 @@ import math
 from collections.abc import Callable
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, Table, bindparam, case, delete, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    Table,
+    bindparam,
+    case,
+    delete,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel
 
 from protos.user.v1 import user_pb2
-from user_svc import metrics
+from user_svc import audit, metrics
 from user_svc.clock import now
 from user_svc.database import Database
 from user_svc.database_errors import DatabaseUnavailableError
@@ -128,12 +141,18 @@ class Attempt:
 
 class _Counted(Attempt):
     def __init__(
-        self, database: Database, row: bytes, patience: Callable[[], float], refuse: Callable[[int], None]
+        self,
+        database: Database,
+        row: bytes,
+        patience: Callable[[], float],
+        refuse: Callable[[int], None],
+        report: Callable[[int], None],
     ) -> None:
         self._database = database
         self._row = row
         self._patience = patience
         self._refuse = refuse
+        self._report = report
         self._seen = 0
 
     def look(self) -> None:
@@ -151,6 +170,8 @@ class _Counted(Attempt):
 
     def failed(self) -> None:
         repeat(self._count, self._patience())
+        if self._seen + 1 >= FREE:
+            self._report(self._seen + 1)
 
     def succeeded(self) -> None:
         if not self._seen:
@@ -220,17 +241,30 @@ class Throttle:
         if device is not None and account is not None and _is_of(device, account):
             bucket, row = Bucket.DEVICE, _digest(b"device", account.id.to_bytes(8, "big"), device.id)
         else:
-            bucket, row = Bucket.ACCOUNT, _digest(b"name", username.lower().encode())
+            bucket, row = Bucket.ACCOUNT, _of_name(username)
 
         def refuse(milliseconds: int) -> None:
             metrics.login_throttle.labels(bucket.value, self._mode.value).inc()
             if self._mode is Mode.ENFORCE:
                 raise ThrottledError(math.ceil(milliseconds / 1000))
 
-        attempt = _Counted(self._database, row, patience, refuse)
+        def report(failures: int) -> None:
+            user_id = None if account is None else account.id
+            audit.record(audit.Event.PASSWORD_GUESSING, user_id, counted_by=bucket.value, failures=failures)
+
+        attempt = _Counted(self._database, row, patience, refuse, report)
         if self._mode is Mode.ENFORCE:  # before a place in the queue is taken for nothing
             attempt.look()
         return attempt
+
+
+def forget(connection: Connection, username: str) -> None:
+    """Forget the wrong passwords for a name, within the transaction in which its user changes."""
+    connection.execute(_FORGET, {"row": _of_name(username)})
+
+
+def _of_name(username: str) -> bytes:
+    return _digest(b"name", username.lower().encode())
 
 
 def _is_of(device: user_pb2.Device, account: Account) -> bool:

@@ -7,7 +7,8 @@ from sqlalchemy import Connection, Select, Update, and_, bindparam, insert, lite
 from sqlalchemy.exc import IntegrityError
 
 from protos.user.v1.contract import SESSION_TOKEN_SECONDS
-from user_svc import metrics
+from user_svc import audit, metrics
+from user_svc.audit import Event
 from user_svc.clock import now
 from user_svc.database import Database
 from user_svc.database_errors import DatabaseUnavailableError, RolledBackError
@@ -247,12 +248,14 @@ class SessionStore:
         if not is_inserted:
             return None
         metrics.sessions_opened.inc()
+        audit.record(Event.SESSION_OPENED, values["whose"], session_id=values["session_id"])
         return _FIRST_SERIAL
 
     def _end_excess(self, user_id: int, kept: bytes, deadline: Deadline) -> None:
         for row in self._list(_BEYOND_LIMIT, user_id, deadline):
             if row.id != kept:
-                self._write_end(_END, {"session_id": row.id, "reason": Ending.LIMIT.value}, Ending.LIMIT, deadline)
+                values = {"session_id": row.id, "reason": Ending.LIMIT.value}
+                self._write_end(_END, values, user_id, Ending.LIMIT, deadline)
 
     def _list(self, statement: Select[Any], user_id: int, deadline: Deadline) -> list[Any]:
         with self._database.connection("list_sessions", "SELECT sessions") as connection:
@@ -278,7 +281,8 @@ class SessionStore:
                     deadline.check()
                     is_written = connection.execute(_ROTATE, {**values, "presented": presented}).rowcount == 1
             if is_written or (
-                result is Result.REUSED and self._write_end(_END_REUSED, values, Ending.REUSED, deadline)
+                result is Result.REUSED
+                and self._write_end(_END_REUSED, values, session.user_id, Ending.REUSED, deadline)
             ):
                 return _answer(result, session)
         raise RolledBackError("CONTENDED")
@@ -290,10 +294,12 @@ class SessionStore:
         if held is None or user_id not in {None, held.user_id}:
             return False
         values = {"session_id": session_id, "reason": Ending.LOGOUT.value}
-        self._write_end(_END, values, Ending.LOGOUT, deadline)
+        self._write_end(_END, values, held.user_id, Ending.LOGOUT, deadline)
         return True
 
-    def _write_end(self, statement: Update, values: dict[str, Any], reason: Ending, deadline: Deadline) -> bool:
+    def _write_end(
+        self, statement: Update, values: dict[str, Any], user_id: int, reason: Ending, deadline: Deadline
+    ) -> bool:
         """End a session together with its access tokens, unless it has ended or changed; return whether it did."""
         with self._database.transaction("end_session", "UPDATE sessions") as connection:
             deadline.check()
@@ -302,12 +308,14 @@ class SessionStore:
                 connection.execute(_REVOKE_SESSION, {"ended_id": values["session_id"]})
         if is_ended:
             metrics.sessions_ended.labels(reason.value).inc()
+            audit.record(Event.SESSION_ENDED, user_id, session_id=values["session_id"], reason=reason.value)
         return is_ended
 
     def _revoke_token(self, values: dict[str, Any], deadline: Deadline) -> None:
         with self._database.connection("end_token", "INSERT revocations") as connection:
             deadline.check()
             connection.execute(_REVOKE_TOKEN, values)
+        audit.record(Event.TOKEN_REVOKED, values["whose"])
 
     def _end_all(self, user_id: int, deadline: Deadline) -> int | None:
         with self._database.transaction("end_all_sessions", "UPDATE users") as connection:
@@ -316,6 +324,7 @@ class SessionStore:
                 return None
             ended = endings.end_all(connection, user_id, Ending.LOGOUT_ALL)
         ended.count(Ending.LOGOUT_ALL)
+        audit.record(Event.LOGGED_OUT, user_id, sessions=ended.sessions)
         return ended.generation
 
     def _page(self, after: dict[str, int], deadline: Deadline) -> Page:
