@@ -153,6 +153,7 @@ def users_group() -> dict[str, Any]:
                     "deadline and were refused. There are fewer cores than logins need, or somebody tries passwords."
                 ),
             ),
+            _guessing(f"login_throttle_total{{{USERS}}}", "clients, for names that have had too many wrong ones"),
             alert(
                 "RefreshTokensReused",
                 "warning",
