@@ -134,8 +134,8 @@ class UserSettings(ServerSettings, EtcdSettings, GrpcTlsSettings, DatabaseSettin
     hash_slots: int | None = Field(default=None, ge=1, le=256)
     """Concurrent hashes; without it, as many as the cgroup has cores"""
     throttle_mode: ThrottleMode = ThrottleMode.ENFORCE
-    """What happens to those who fail too often: `enforce` refuses them (429), `observe` counts and logs them, `off` does
-    neither"""
+    """What happens to those who fail too often: `enforce` refuses them (429), `observe` counts and logs them, `off`
+    does neither"""
 
     @field_validator("pod_ip", "advertise_address")
     @classmethod
