@@ -334,6 +334,8 @@ VALUES: dict[str, dict[str, Schema]] = {
         ),
         "grpcReflection": BOOLEAN,
         "hashSlots": integer(0, 2, 256),
+        "throttleMode": one_of("enforce", "observe", "off"),
+        "passwordCheck": one_of("change", "off"),
         "tls": closed({**CERTIFICATE, "clientNames": shared("podNames")}),
         "service": shared("service"),
         "networkPolicy": network_policy({**CLIENTS, **SCRAPERS}),
