@@ -232,7 +232,7 @@ class Throttle:
         if device is not None and account is not None and _is_of(device, account):
             bucket, row = Bucket.DEVICE, _digest(b"device", account.id.to_bytes(8, "big"), device.id)
         else:
-            bucket, row = Bucket.ACCOUNT, _of_name(username)
+            bucket, row = Bucket.ACCOUNT, key_of(username)
 
         def refuse(milliseconds: int) -> None:
             metrics.login_throttle.labels(bucket.value, self._mode.value).inc()
@@ -251,10 +251,11 @@ class Throttle:
 
 def forget(connection: Connection, username: str) -> None:
     """Forget the wrong passwords for a name, within the transaction in which its user changes."""
-    connection.execute(_FORGET, {"row": _of_name(username)})
+    connection.execute(_FORGET, {"row": key_of(username)})
 
 
-def _of_name(username: str) -> bytes:
+def key_of(username: str) -> bytes:
+    """Return the id of the row of a name, in whatever case."""
     return _digest(b"name", username.lower().encode())
 
 
