@@ -220,7 +220,7 @@ def test_polls_of_the_feed_are_logged_at_debug(service: Service) -> None:
     assert line["level"] == "DEBUG"
 
 
-def test_the_audit_log_alone_shows_the_beginning_of_a_session_s_id(service: Service, name: str) -> None:
+def test_only_audit_lines_show_a_session_s_prefix(service: Service, name: str) -> None:
     session_id = service.open(service.log_in(name))
     service.refresh(session_id, 1)
     service.end(session_id=session_id)
