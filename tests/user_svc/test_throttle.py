@@ -86,6 +86,26 @@ def test_ten_wrong_passwords_are_free(enforcing: Throttle, opened: Database) -> 
     assert waits(lambda: enforcing.attempt("alice", None, None, patience)) == 2
 
 
+def test_guessing_is_audited_once_a_try_has_to_wait(
+    enforcing: Throttle, opened: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(FREE):
+        attempt = enforcing.attempt("alice", None, None, patience)
+        attempt.claim()
+        attempt.failed()
+    quiet(opened, pause(FREE))
+    attempt = enforcing.attempt("alice", None, None, patience)
+    attempt.claim()
+    attempt.failed()
+    lines = [vars(record) for record in caplog.records if record.name == "user_svc.audit"]
+    assert [(line["message"], line["counted_by"], line["failures"]) for line in lines] == [
+        ("password_guessing", "account", FREE),
+        ("password_guessing", "account", FREE + 1),
+    ]
+    assert "alice" not in caplog.text
+    assert not [line for line in lines if "user_id" in line]
+
+
 def test_a_turn_is_taken_once(enforcing: Throttle, opened: Database) -> None:
     fail(enforcing, FREE + 2)
     quiet(opened, pause(FREE + 2))
