@@ -1,6 +1,7 @@
 """Those who guess passwords, and those whose passwords are guessed."""
 
 import itertools
+import re
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,11 +16,11 @@ import pytest
 from protos.user.v1 import user_pb2
 from service_kit.settings import ThrottleMode
 from tests.support.mariadb import Database as Scratch
-from tests.support.process import Process
+from tests.support.process import ROOT, Process
 from tests.support.wait import wait_until
 from tests.user_svc.client import PASSWORD, Client, code_of, ready_client
 from tests.user_svc.sessions.support import execute
-from user_svc import dsn
+from user_svc import dsn, schema
 from user_svc.database import Database
 from user_svc.purge import Purge
 from user_svc.store import Account, Store
@@ -211,6 +212,30 @@ def own(tmp_path: Path) -> Iterator[tuple[Client, Database]]:
         database = Database(dsn.sqlite(tmp_path / ".data/users.db"))
         yield client, database
         database.close()
+
+
+def test_the_page_lets_a_name_in_at_once(database: Scratch) -> None:
+    opened = Database(dsn.parse(database.go_dsn))
+    schema.upgrade(opened)
+    enforcing = Throttle(opened, ThrottleMode.ENFORCE)
+    fail(enforcing, FREE, "Alice")
+    fail(enforcing, 1, "bob")
+    page = (ROOT / "docs" / "users.md").read_text(encoding="utf-8")
+    (statement,) = re.findall(r"`(DELETE FROM login_failures [^`]+)`", page)
+    database.execute(statement)
+    assert failures(opened) == [1]
+    opened.close()
+
+
+def test_right_passwords_at_once_are_no_guesses(own: tuple[Client, Database]) -> None:
+    client, database = own
+    client.register("alice")
+    request = user_pb2.LoginRequest(username="alice", password=PASSWORD)
+    calls: list[Any] = [client.users.Login.future(request, timeout=5) for _ in range(150)]
+    errors = [error for call in calls if (error := call.exception()) is not None]
+    assert len(errors) < 150
+    assert not [error for error in errors if "refusal" in dict(error.trailing_metadata())]
+    assert failures(database) == []
 
 
 def test_known_and_unknown_names_are_throttled_alike(own: tuple[Client, Database]) -> None:
