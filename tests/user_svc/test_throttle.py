@@ -307,6 +307,7 @@ def test_five_hundred_guesses_by_three_instances(fleet: list[Client]) -> None:
     calls: list[Any] = [next(turns).users.Login.future(request, timeout=5) for request in requests]
     wait_until(lambda: enters(client, "alice", device), what="the owner to be let in")
     codes = Counter(code_of(call) for call in calls if call.exception() or True)
-    assert 0 < hashed(fleet) - before - 1 <= FREE + len(fleet) - 1
-    assert codes[grpc.StatusCode.OK] + codes[grpc.StatusCode.RESOURCE_EXHAUSTED] == 500
+    late = codes.pop(grpc.StatusCode.DEADLINE_EXCEEDED, 0)  # on a machine that stands still for a moment
+    assert 0 < hashed(fleet) - before - 1 <= FREE + len(fleet) - 1 + late
+    assert codes.keys() == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
     assert client.login("bob").code == 200
