@@ -18,7 +18,7 @@ from tests.monitoring.promql import measurements
 from tests.support.prometheus import Alert
 
 SERVICES = ("user-svc", "gateway-svc")
-MOST_SERIES = 300
+MOST_SERIES = 350
 OF_FILES = ("tls_certificate_expiry_seconds", "file_reloads_total")
 """What a gateway without certificates has none of; the tests without a cluster ask for it."""
 
