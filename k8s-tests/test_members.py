@@ -197,7 +197,7 @@ def test_one_member_becomes_three_with_no_request_lost(
         traffic.wait_for(20)
         began = time.monotonic()
         platform.namespace.shell(steps)
-        platform.wait_for_keys(1, 30)
+        platform.namespace.wait_for_pods("user-svc", 1)  # ready again, which takes a lease
         figures(f"one member becomes three, auth {auth}: seconds", time.monotonic() - began)
         traffic.wait_for(30)
     figures(f"one member becomes three, auth {auth}", traffic.summary)
