@@ -80,8 +80,9 @@ def serve(name: str, settings: type[S], server: Callable[[S], Server]) -> int:
     return 0
 
 
-_LONGEST_WAIT = 1.0
-"""Seconds."""
+LONGEST_WAIT = 1.0
+"""Seconds that the main thread may wait at a time: a signal that comes to another thread, or in the moment in which the
+wait begins, does not interrupt it, and its handler runs at the end."""
 
 
 class StopSignal:
@@ -101,8 +102,7 @@ class StopSignal:
 
     def wait_for_ever(self) -> None:
         """Wait for the signal."""
-        # One that arrives in the moment in which the wait begins does not interrupt it: its handler runs at the end.
-        while not self.wait(_LONGEST_WAIT):
+        while not self.wait(LONGEST_WAIT):
             pass
 
 

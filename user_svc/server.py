@@ -17,7 +17,7 @@ from protos.user.v1.contract import SERVICE
 from service_kit import grpc_tls, ports
 from service_kit.files import Certificates, MountedFiles, Reader, Use
 from service_kit.grpc_tls import ClientNames
-from service_kit.process import StopSignal
+from service_kit.process import LONGEST_WAIT, StopSignal
 from service_kit.registry import Instance, Registrar
 from service_kit.telemetry.logs import LIFECYCLE
 from user_svc import cpu_quota, metrics, service
@@ -164,10 +164,12 @@ class Server:
         self._health.drain()
         if self._registrar is not None:
             self._registrar.stop(timeout=max(self._settings.drain_delay, _DEREGISTRATION))
-        time.sleep(max(0.0, began + self._settings.drain_delay - time.monotonic()))
+        while (left := began + self._settings.drain_delay - time.monotonic()) > 0:
+            time.sleep(min(left, LONGEST_WAIT))
         ended = self._grpc.stop(self._settings.grace)
         self._health.end_watches()
-        ended.wait()
+        while not ended.wait(LONGEST_WAIT):
+            pass
         _bound_the_rest()
         self._health.stop()
         self._stored_costs.stop()
