@@ -1,8 +1,10 @@
 """What the tests of the gateway share."""
 
+import secrets
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -100,3 +102,45 @@ def raw(gateway: Process, *parts: bytes, timeout: float = 10.0) -> bytes:
         while chunk := connection.recv(65536):
             received += chunk
         return received
+
+
+class Account:
+    """A user of a test's own."""
+
+    def __init__(self, client: httpx.Client) -> None:
+        self.client = client
+        self.credentials = {"username": f"u_{secrets.token_hex(6)}", "password": "password123"}
+        assert client.post("/api/register", json=self.credentials).status_code == 200
+
+    def login(self) -> str:
+        return str(self.client.post("/api/login", json=self.credentials).json()["token"])
+
+    def open(self, **fields: str) -> dict[str, Any]:
+        answer = self.client.post("/api/sessions", json={**self.credentials, **fields})
+        assert answer.status_code == 200, answer.text
+        opened: dict[str, Any] = answer.json()
+        return opened
+
+    def refresh(self, token: str) -> tuple[int, dict[str, Any]]:
+        answer = self.client.post("/api/sessions/refresh", json={"refresh_token": token})
+        return answer.status_code, answer.json()
+
+    def ask(self, method: str, path: str, token: str) -> tuple[int, dict[str, Any]]:
+        answer = self.client.request(method, path, headers={"Authorization": f"Bearer {token}"})
+        return answer.status_code, answer.json()
+
+    def profile(self, token: str) -> tuple[int, dict[str, Any]]:
+        return self.ask("GET", "/api/profile", token)
+
+
+@pytest.fixture
+def account(client: httpx.Client) -> Account:
+    return Account(client)
+
+
+@pytest.fixture
+def other(users: UsersStub, start_gateway: StartGateway) -> Iterator[httpx.Client]:
+    """A second gateway with the same keys."""
+    gateway = start_gateway(USER_SERVICE_TARGET=users.target)
+    with httpx.Client(base_url=f"http://127.0.0.1:{gateway.port}", timeout=20) as http:
+        yield http

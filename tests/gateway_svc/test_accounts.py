@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,27 +13,14 @@ import pytest
 
 from gateway_svc.users_client import PASSWORD_CHANGE_DEADLINE
 from protos.user.v1.contract import REFUSAL, RETRY_AFTER, THROTTLED
-from tests.gateway_svc.conftest import SECRET, StartGateway, admin
-from tests.gateway_svc.test_sessions import INVALID, Account, is_refused
+from tests.gateway_svc.conftest import SECRET, Account, admin
+from tests.gateway_svc.test_sessions import INVALID, is_refused
 from tests.support.process import Process
 from tests.support.users_stub import UsersStub
 from tests.support.wait import wait_until
 
 NEW = "correct horse"
 THROTTLED_ANSWER = (429, {"code": 429, "msg": "尝试次数过多，请稍后重试"})
-
-
-@pytest.fixture
-def account(client: httpx.Client) -> Account:
-    return Account(client)
-
-
-@pytest.fixture
-def other(users: UsersStub, start_gateway: StartGateway) -> Iterator[httpx.Client]:
-    """A second gateway with the same keys."""
-    gateway = start_gateway(USER_SERVICE_TARGET=users.target)
-    with httpx.Client(base_url=f"http://127.0.0.1:{gateway.port}", timeout=20) as http:
-        yield http
 
 
 def ask(account: Account, method: str, path: str, token: str, **body: str) -> httpx.Response:

@@ -4,13 +4,11 @@ import base64
 import hmac
 import time
 
-import httpx
 import pytest
 
 from gateway_svc.tokens import DeviceTokens, Keys, RefreshTokens
 from gateway_svc.tokens.keys import MacKey
-from tests.gateway_svc.conftest import PREVIOUS, SECRET, admin
-from tests.gateway_svc.test_sessions import Account
+from tests.gateway_svc.conftest import PREVIOUS, SECRET, Account, admin
 from tests.support.process import Process
 from tests.support.users_stub import UsersStub
 
@@ -74,11 +72,6 @@ def test_a_previous_secret_counts_and_never_signs() -> None:
     assert during.check(before.issue(1, 1)) is not None
     assert after.check(during.issue(1, 1)) is not None
     assert after.check(before.issue(1, 1)) is None
-
-
-@pytest.fixture
-def account(client: httpx.Client) -> Account:
-    return Account(client)
 
 
 def test_a_login_with_one_tells_the_user_service(account: Account, users: UsersStub) -> None:

@@ -1,5 +1,6 @@
 """Platforms that the tests of this room share."""
 
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,6 +58,14 @@ def make_platform(tmp_path: Path) -> Iterator[Callable[..., Platform]]:
     for platform in made:
         platform.close()
         print(platform.output)  # which pytest shows of a test that failed
+
+
+@pytest.fixture
+def credentials(clients: list[httpx.Client]) -> dict[str, str]:
+    """A user of a test's own, registered at the first of the module's `clients`."""
+    body = account(f"u_{secrets.token_hex(6)}")
+    assert clients[0].post("/api/register", json=body).status_code == 200
+    return body
 
 
 def account(name: str = NAME, password: str = PASSWORD) -> dict[str, str]:

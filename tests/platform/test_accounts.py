@@ -23,21 +23,11 @@ BUSY = (503, '{"code":503,"msg":"服务繁忙，请稍后重试"}')
 @pytest.fixture(scope="module")
 def clients(etcd: Etcd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[httpx.Client]]:
     """A client of each gateway."""
-    with Platform(etcd, tmp_path_factory.mktemp("accounts"), users=3, gateways=2) as platform:
-        clients = [
-            httpx.Client(base_url=f"http://127.0.0.1:{each.port}", timeout=20, trust_env=False)
-            for each in platform.gateways
-        ]
+    with (
+        Platform(etcd, tmp_path_factory.mktemp("accounts"), users=3, gateways=2) as platform,
+        platform.clients(timeout=20) as clients,
+    ):
         yield clients
-        for each in clients:
-            each.close()
-
-
-@pytest.fixture
-def credentials(clients: list[httpx.Client]) -> dict[str, str]:
-    body = account(f"u_{secrets.token_hex(6)}")
-    assert clients[0].post("/api/register", json=body).status_code == 200
-    return body
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """What operators do about users, as the clients of two gateways notice it."""
 
 import os
-import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +8,6 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from tests.platform.conftest import account
 from tests.support.etcd import Etcd
 from tests.support.platform import Platform
 from tests.support.process import ROOT
@@ -41,19 +39,8 @@ def users(pair: Platform) -> Callable[..., str]:
 
 @pytest.fixture
 def clients(pair: Platform) -> Iterator[list[httpx.Client]]:
-    clients = [
-        httpx.Client(base_url=f"http://127.0.0.1:{each.port}", timeout=20, trust_env=False) for each in pair.gateways
-    ]
-    yield clients
-    for each in clients:
-        each.close()
-
-
-@pytest.fixture
-def credentials(clients: list[httpx.Client]) -> dict[str, str]:
-    body = account(f"u_{secrets.token_hex(6)}")
-    assert clients[0].post("/api/register", json=body).status_code == 200
-    return body
+    with pair.clients(timeout=20) as clients:
+        yield clients
 
 
 def tokens(clients: list[httpx.Client], credentials: dict[str, str]) -> list[str]:

@@ -23,15 +23,12 @@ PAGE = (ROOT / "docs" / "accounts.md").read_text(encoding="utf-8")
 @pytest.fixture(scope="module")
 def pair(etcd: Etcd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Platform, list[httpx.Client]]]:
     """Two gateways and two user services, and a client of each gateway."""
-    with Platform(etcd, tmp_path_factory.mktemp("pair"), users=2, gateways=2) as platform:
-        clients = [
-            httpx.Client(base_url=f"http://127.0.0.1:{each.port}", timeout=15, trust_env=False)
-            for each in platform.gateways
-        ]
+    with (
+        Platform(etcd, tmp_path_factory.mktemp("pair"), users=2, gateways=2) as platform,
+        platform.clients() as clients,
+    ):
         assert clients[0].post("/api/register", json=account()).status_code == 200
         yield platform, clients
-        for each in clients:
-            each.close()
 
 
 def status(client: httpx.Client, token: str) -> int:

@@ -1,7 +1,8 @@
 """The whole platform on private ports: user services and gateways that find each other through a real etcd."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -117,6 +118,13 @@ class Platform:
     def client(self, **options: Any) -> httpx.Client:
         """Return a client of the first gateway."""
         return httpx.Client(base_url=self.url, timeout=15, trust_env=False, **options)
+
+    @contextmanager
+    def clients(self, timeout: float = 15.0) -> Iterator[list[httpx.Client]]:
+        """Lend a client of each gateway that waits so many seconds for an answer."""
+        with ExitStack() as stack:
+            urls = [f"http://127.0.0.1:{gateway.port}" for gateway in self.gateways]
+            yield [stack.enter_context(httpx.Client(base_url=url, timeout=timeout, trust_env=False)) for url in urls]
 
     def close(self) -> None:
         """End every process."""
