@@ -12,10 +12,12 @@ RUN := $(call stamp,.venv-run,run)
 PY := .venv/bin/python
 RUN_PY := .venv-run/bin/python
 OUT := .
+DIST := dist
 comma := ,
+CHARTS := $(addprefix charts/,etcd mysql user-svc gateway-svc video-platform)
 GROUPS := dev run user gateway build reload go node clients
 
-.PHONY: charts-test charts-tools charts-docs charts-schema help run test faults bench lint protos lock version
+.PHONY: charts-test charts-tools charts-docs charts-schema charts-package help run test faults bench lint protos lock version
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -67,11 +69,17 @@ charts-tools: ## build what writes and judges the charts' manifests, from the Go
 
 charts-docs: ## write the README of each chart anew from its values.yaml
 	"$$(k8s-tests/cluster/binaries.sh charts)"/helm-docs --chart-search-root charts --sort-values-order file \
-	  --chart-to-generate $(subst $() $(),$(comma),$(addprefix charts/,etcd mysql user-svc gateway-svc video-platform)) \
+	  --chart-to-generate $(subst $() $(),$(comma),$(CHARTS)) \
 	  --template-files ./README.md.gotmpl --skip-version-footer --log-level error
 
 charts-schema: $(DEV) ## write the values.schema.json of each chart anew
 	$(PY) charts/schemas.py
+
+charts-package: ## package the charts into dist/charts; PUSH=oci://REGISTRY/charts pushes them, too
+	rm -rf $(DIST)/charts
+	helm=$${HELM:-$$(command -v helm || echo "$$(k8s-tests/cluster/binaries.sh helm)/helm")} && \
+	"$$helm" package $(CHARTS) --destination $(DIST)/charts && \
+	for package in $(if $(PUSH),$(DIST)/charts/*.tgz); do "$$helm" push $$package $(PUSH) $(PUSH_FLAGS) || exit; done
 
 define install
 	@command -v $(PYTHON) >/dev/null || \

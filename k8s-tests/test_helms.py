@@ -4,6 +4,7 @@ The release is a gateway beside the platform, whose user services it finds, so t
 """
 
 import base64
+import os
 import re
 import secrets
 import shutil
@@ -16,6 +17,7 @@ import pytest
 from support.cluster import Cluster, Manifest
 from support.namespace import Namespace
 from support.platform import Platform
+from support.registry import serve
 from support.release import CHARTS, HelmError, Release
 
 GATEWAY: dict[str, Any] = {
@@ -262,11 +264,27 @@ def test_the_namespace_may_be_new(cluster: Cluster, program: str) -> None:
         fresh.close()
 
 
-def test_a_packaged_chart_is_installed_as_rancher_does(gate: Gate, tmp_path: Path) -> None:
-    gate.release.helm("package", str(CHARTS / "gateway-svc"), f"--destination={tmp_path}")
-    (gate.release.chart,) = tmp_path.iterdir()
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where charts go in an empty registry on this machine."""
+    build = [str(CHARTS.parent / "k8s-tests" / "cluster" / "binaries.sh"), "registry"]
+    folder = subprocess.run(build, stdout=subprocess.PIPE, text=True, timeout=900, check=True).stdout.strip()
+    with serve(f"{folder}/registry", tmp_path_factory.mktemp("registry")) as address:
+        yield address
+
+
+def test_a_packaged_chart_is_installed_as_rancher_does(
+    platform: Platform, program: str, registry: str, tmp_path: Path
+) -> None:
+    package = ["make", "charts-package", f"DIST={tmp_path}", f"PUSH={registry}", "PUSH_FLAGS=--plain-http"]
+    environment = {**os.environ, "HELM": program}
+    subprocess.run(package, cwd=CHARTS.parent, env=environment, capture_output=True, timeout=60, check=True)
+    gate = Gate(platform.namespace, program, f"{registry}/gateway-svc")
     cattle = {"systemDefaultRegistry": "", "clusterId": "local", "rkePathPrefix": ""}
     values = {**GATEWAY, "global": {**GATEWAY["global"], "cattle": cattle}}
     rancher = ("--install", "--history-max=5", "--labels=catalog.cattle.io/cluster-repo-name=video")
-    gate.release.upgrade(values, *rancher, "--wait=false")
-    assert len(gate.key()) == 40
+    try:
+        gate.release.upgrade(values, *rancher, "--plain-http")
+        assert len(gate.key()) == 40
+    finally:
+        gate.remove()

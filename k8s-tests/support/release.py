@@ -33,7 +33,7 @@ class Release:
         self.program = program
         self.warnings = ""
         """What helm has written to stderr at last."""
-        self.chart = Path(chart) if isinstance(chart, Path) else CHARTS / chart
+        self.chart = chart if isinstance(chart, Path) or "://" in chart else CHARTS / chart
 
     def install(self, values: Mapping[str, Any], *arguments: str, timeout: int = 300) -> str:
         """Install it, and wait until everything is ready."""

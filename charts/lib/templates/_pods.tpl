@@ -14,10 +14,6 @@ An image reference. With a digest its tag is for people: nodes go by the digest.
 What every pod of these charts has, beside its containers and volumes.
 */}}
 {{- define "vp.podSpec" -}}
-{{- /* not kubeVersion in Chart.yaml: it counts when rendering without a cluster, too, by a version that Helm makes up */ -}}
-{{- if and (.Capabilities.APIVersions.Has "v1/Secret") (semverCompare "<1.29.0-0" .Capabilities.KubeVersion.Version) -}}
-{{- fail (printf "Kubernetes is %s: 1.29 is the first that has all that these charts use." .Capabilities.KubeVersion.Version) -}}
-{{- end -}}
 serviceAccountName: {{ include "vp.serviceAccountName" . | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false

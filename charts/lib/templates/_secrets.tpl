@@ -20,7 +20,7 @@ one over a key that was rotated since. It is rendered only while the cluster has
 {{- end -}}
 {{- end -}}
 {{- else if not (include "vp.cluster" .root) -}}
-{{- fail (printf "no cluster to look for the Secret %s in: a password generated at each rendering would lock everybody out. Name a Secret in %s, as ci/values.yaml does." .name .setting) -}}
+{{- fail (printf "no cluster to look for the Secret %s in: a password generated at each rendering would lock everybody out. Name a Secret in %s: docs/gitops.md has the values." .name .setting) -}}
 {{- else if .lost -}}
 {{- fail (printf "the Secret %s is gone, and %s. Restore it, or name one that holds its keys in %s." .name .lost .setting) -}}
 {{- else -}}

@@ -170,7 +170,7 @@ Parameters: root; first, the context of a chart that needs a certificate; live, 
 {{- $name := include "vp.tls.caName" $root -}}
 {{- $secret := lookup "v1" "Secret" $namespace $name -}}
 {{- if not (include "vp.cluster" $root) -}}
-{{- fail (printf "no cluster to look for the Secret %s in: certificates of another CA at each rendering would lock everybody out. Name cert-manager's issuer in global.tls.certManager.issuerRef, or a Secret in tls.existingSecret of each chart, as ci/values.yaml does." (include "vp.tls.secretName" .first)) -}}
+{{- fail (printf "no cluster to look for the Secret %s in: certificates of another CA at each rendering would lock everybody out. Name cert-manager's issuer in global.tls.certManager.issuerRef, or a Secret in tls.existingSecret of each chart: docs/tls-charts.md has their keys and names." (include "vp.tls.secretName" .first)) -}}
 {{- else if $secret -}}
 {{- $data := $secret.data | default dict -}}
 {{- range list "tls.crt" "tls.key" -}}
