@@ -36,7 +36,7 @@ def test_helm_lint(chart: str, helms: list[str]) -> None:
         assert run.returncode == 0, run.stdout
 
 
-@pytest.mark.parametrize("version", ["1.32", "1.33", "1.34", "1.35", "1.36", "1.37"])
+@pytest.mark.parametrize("version", ["1.29", "1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"])
 @pytest.mark.parametrize("chart", NAMES)
 @pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["as it is", "with everything"])
 def test_manifests_are_valid(chart: str, version: str, values: dict[str, Any]) -> None:

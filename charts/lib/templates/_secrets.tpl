@@ -26,20 +26,22 @@ one over a key that was rotated since. It is rendered only while the cluster has
 {{- else -}}
 apiVersion: v1
 kind: Secret
-metadata:
-  name: {{ .name | quote }}
-  namespace: {{ $namespace | quote }}
-  labels: {{- include "vp.labels" .root | nindent 4 }}
-  annotations:
-    helm.sh/hook: pre-install,pre-upgrade
-    # The default would delete a Secret of this name first.
-    helm.sh/hook-delete-policy: hook-failed
+metadata: {{- include "vp.metadata" (dict "root" .root "name" .name "annotations" (include "vp.onceHook" . | fromYaml)) | nindent 2 }}
 type: Opaque
 data:
   {{- range .values }}
   {{ .key }}: {{ .given | default (randAlphaNum 40) | b64enc }}
   {{- end }}
 {{- end -}}
+{{- end }}
+
+{{/*
+The annotations of what is made once.
+*/}}
+{{- define "vp.onceHook" -}}
+helm.sh/hook: pre-install,pre-upgrade
+# The default would delete an object of this name first.
+helm.sh/hook-delete-policy: hook-failed
 {{- end }}
 
 {{/*

@@ -216,14 +216,8 @@ Parameters: root, name, component, data.
 apiVersion: v1
 kind: Secret
 metadata:
-  name: {{ .name | quote }}
-  namespace: {{ .root.Release.Namespace | quote }}
-  labels:
-    {{- include "vp.labels" .root | nindent 4 }}
-    app.kubernetes.io/component: {{ .component }}
-  annotations:
-    helm.sh/hook: pre-install,pre-upgrade
-    helm.sh/hook-delete-policy: hook-failed
+  {{- $labels := dict "app.kubernetes.io/component" .component }}
+  {{- include "vp.metadata" (dict "root" .root "name" .name "labels" $labels "annotations" (include "vp.onceHook" . | fromYaml)) | nindent 2 }}
 type: kubernetes.io/tls
 data: {{- toYaml .data | nindent 2 }}
 {{- end }}
@@ -233,10 +227,7 @@ data: {{- toYaml .data | nindent 2 }}
 ---
 apiVersion: cert-manager.io/v1
 kind: Certificate
-metadata:
-  name: {{ include "vp.tls.secretName" . | quote }}
-  namespace: {{ .Release.Namespace | quote }}
-  labels: {{- include "vp.labels" . | nindent 4 }}
+metadata: {{- include "vp.metadata" (dict "root" . "name" (include "vp.tls.secretName" .)) | nindent 2 }}
 spec:
   secretName: {{ include "vp.tls.secretName" . | quote }}
   secretTemplate:

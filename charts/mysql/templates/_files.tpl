@@ -24,7 +24,7 @@ context, with that of the user service, if there is one, as `userService`.
 {{- define "mysql.configmap" -}}
 apiVersion: v1
 kind: ConfigMap
-metadata: {{- include "vp.metadata" . | nindent 2 }}
+metadata: {{- include "vp.metadata" (dict "root" .) | nindent 2 }}
 data:
   {{- include "mysql.files" . | nindent 2 }}
   {{- with include "mysql.maxConnections" . }}
