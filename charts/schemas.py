@@ -119,6 +119,7 @@ DEFINITIONS: dict[str, Schema] = {
             "minReplicas": integer(1, 3),
             "maxReplicas": integer(1, 12),
             "targetCPUUtilizationPercentage": integer(1, 60),
+            "metrics": kubernetes_list([{"type": "External"}]),
             "behavior": kubernetes({"scaleDown": {"stabilizationWindowSeconds": 60}}),
         }
     ),
@@ -248,6 +249,7 @@ POD: dict[str, Schema] = {
     "livenessProbe": PROBE,
     "readinessProbe": PROBE,
     **COMMON,
+    "podSpec": kubernetes({"hostAliases": [{"ip": "192.0.2.1", "hostnames": ["db.example.com"]}]}),
     "podLabels": shared("labels"),
     "podAnnotations": shared("strings"),
     "podSecurityContext": kubernetes({"runAsUser": 12345}),
@@ -267,7 +269,8 @@ SPREAD = {
 STATELESS: dict[str, Schema] = {
     **POD,
     **SPREAD,
-    "replicaCount": integer(0, 3),
+    "replicaCount": {**integer(0, 3), "type": ["integer", "null"]},
+    "deploymentSpec": kubernetes({"minReadySeconds": 5}),
     "revisionHistoryLimit": integer(0, 2),
     "fullnameOverride": string("^([a-z]([-a-z0-9]{0,50}[a-z0-9])?)?$", "other"),
     "drainDelaySeconds": integer(0, 3, 600),
@@ -289,6 +292,7 @@ STATELESS: dict[str, Schema] = {
 STATEFUL: dict[str, Schema] = {
     **POD,
     "extraArgs": array(string("^--"), ["--example=1"]),
+    "statefulSetSpec": kubernetes({"minReadySeconds": 5}),
     "terminationGracePeriodSeconds": integer(1, 45),
     "service": shared("service"),
     "persistentVolumeClaimRetentionPolicy": kubernetes({"whenDeleted": "Delete"}),

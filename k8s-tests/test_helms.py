@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cluster import Cluster, Manifest
+from support.cluster import Cluster, Manifest, wait_until
 from support.namespace import Namespace
 from support.platform import Platform
 from support.registry import serve
@@ -288,3 +288,26 @@ def test_a_packaged_chart_is_installed_as_rancher_does(
         assert len(gate.key()) == 40
     finally:
         gate.remove()
+
+
+def test_turning_autoscaling_on_keeps_the_pods(gate: Gate) -> None:
+    """Without metrics an autoscaler leaves the number alone, if it is not below its fewest."""
+    on = {"autoscaling": {"enabled": True, "minReplicas": 2, "maxReplicas": 4}}
+    other = {"commonAnnotations": {"example.com/changed": "yes"}}
+
+    def pods() -> set[str]:
+        return {pod["metadata"]["uid"] for pod in gate.namespace.live("gateway-svc", gate.release.name)}
+
+    gate.release.install({**GATEWAY, "replicaCount": 3}, "--wait=false")
+    wait_until(lambda: len(pods()) == 3, 30, what="three pods")
+    before = pods()
+    for values in (
+        {"replicaCount": 3, **on},
+        {"replicaCount": 3, **on, **other},
+        {"replicaCount": None},
+        {"replicaCount": None, **other},
+        {"replicaCount": 3},
+    ):
+        gate.release.upgrade({**GATEWAY, **values}, "--wait=false")
+        assert gate.replicas() == 3
+        assert pods() == before, values

@@ -4,6 +4,10 @@ subchart cannot see its siblings. The parameter is etcd's own context, with that
 as `userService`.
 */}}
 {{- define "etcd.statefulset" -}}
+{{- include "vp.workload" (dict "root" . "manifest" (include "etcd.statefulset.ours" .)) -}}
+{{- end }}
+
+{{- define "etcd.statefulset.ours" -}}
 {{- $name := include "vp.fullname" . }}
 {{- include "etcd.membersCheck" . }}
 {{- $auth := .Values.global.registry.auth }}

@@ -85,12 +85,16 @@ spec:
   minReplicas: {{ .minReplicas }}
   maxReplicas: {{ .maxReplicas }}
   metrics:
+    {{- with .metrics }}
+    {{- toYaml . | nindent 4 }}
+    {{- else }}
     - type: Resource
       resource:
         name: cpu
         target:
           type: Utilization
           averageUtilization: {{ .targetCPUUtilizationPercentage }}
+    {{- end }}
   {{- with .behavior }}
   behavior: {{- toYaml . | nindent 4 }}
   {{- end }}

@@ -48,8 +48,9 @@ server that is killed loses them all. Nothing where there is no user service, or
 {{- $most = divf (subf (include "mysql.mebibytes" . | float64) 512) 0.75 | int -}}
 {{- end -}}
 {{- with .userService -}}
+{{- /* another autoscaler may go as far, while replicaCount is null */ -}}
 {{- $pods := .Values.autoscaling.maxReplicas -}}
-{{- if not .Values.autoscaling.enabled -}}
+{{- if not (or .Values.autoscaling.enabled (kindIs "invalid" .Values.replicaCount)) -}}
 {{- $pods = include "vp.replicas" (dict "root" . "kind" "Deployment") -}}
 {{- end -}}
 {{- $pool := .Values.databasePool -}}
