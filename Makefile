@@ -17,7 +17,7 @@ comma := ,
 CHARTS := $(addprefix charts/,etcd mysql user-svc gateway-svc video-platform)
 GROUPS := dev run user gateway build reload go node clients
 
-.PHONY: charts-test charts-tools charts-docs charts-schema charts-package help run test faults bench lint protos lock version
+.PHONY: charts-test charts-tools charts-docs charts-schema charts-package help run users demo test coverage faults bench lint protos docs lock version
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -26,8 +26,21 @@ help: ## list the targets
 run: $(RUN) ## run the platform on this machine until Ctrl-C; USERS=3 runs three user services
 	@exec $(RUN_PY) -u -m run
 
-test: $(DEV) ## run the tests, four minutes; ARGS="-k name" goes to pytest
+users: $(RUN) ## do something about the users of `make run`; ARGS="list", ARGS="--help"
+	@exec $(RUN_PY) -m user_svc users $(ARGS)
+
+demo: $(DEV) ## show what clients notice when parts of the platform fail: nothing; two minutes
+	@$(PY) -u -m tests.demo
+
+test: $(DEV) ## run the tests, seven minutes; ARGS="-k name" goes to pytest
 	$(PY) -m pytest -n 2 --dist loadscope $(ARGS)
+
+coverage: $(DEV) ## run the tests and print the branches that they leave out
+	@mkdir -p .data/coverage
+	$(PY) -m coverage erase
+	$(PY) -m coverage run -m pytest -n 2 --dist loadscope $(ARGS)
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report
 
 faults: $(DEV) ## run the outages at their full length
 	$(PY) -m pytest -m "faults and not exclusive" -n 4 $(ARGS) # they wait, most of the time
@@ -36,15 +49,15 @@ faults: $(DEV) ## run the outages at their full length
 bench: $(DEV) ## measure, and print ratios beside their goals, ten minutes; ARGS="gateway" measures one case
 	$(PY) -m bench $(ARGS)
 
-lint: $(DEV) ## check style and types
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/mypy
-	.venv/bin/mypy k8s-tests/*.py k8s-tests/support
+lint: $(DEV) ## run the checks of .pre-commit-config.yaml; helm lint is one of charts-test
+	SKIP=helm-lint .venv/bin/pre-commit run --all-files --show-diff-on-failure
 
 protos: $(DEV) ## regenerate the code of protos/
 	$(PY) -m grpc_tools.protoc -I . --plugin=protoc-gen-mypy_grpc=$(dir $(PY))protoc-gen-mypy_grpc \
 	  --python_out=$(OUT) --pyi_out=$(OUT) --grpc_python_out=$(OUT) --mypy_grpc_out=quiet:$(OUT) protos/user/v1/user.proto
+
+docs: $(DEV) ## write the tables of settings in docs/ anew
+	$(PY) -m docs.configuration
 
 lock: $(DEV) ## resolve requirements/ anew from pyproject.toml
 	for group in $(GROUPS); do \

@@ -18,7 +18,6 @@ CHARTS = Path(__file__).resolve().parent
 Schema = dict[str, Any]
 
 BOOLEAN: Schema = {"type": "boolean"}
-NUMBER: Schema = {"type": "number", "minimum": 0}
 
 
 def string(pattern: str | None = None, *examples: str, **rules: Any) -> Schema:
@@ -147,13 +146,6 @@ DEFINITIONS: dict[str, Schema] = {
             "enabled": BOOLEAN,
             "labels": shared("labels"),
             "runbookUrl": string(r"^\S*[^\s/]$", "https://git.example.com/video/docs/runbooks"),
-            "interval": string("^([0-9]+(ms|s|m|h))*$", "20s"),
-            "disabled": mapping(BOOLEAN, None, {"TargetDown": True}),
-            "thresholds": mapping(
-                {"anyOf": [NUMBER, closed({"critical": NUMBER, "warning": NUMBER}, [])]},
-                None,
-                {"TlsCertificateExpires": 14},
-            ),
         }
     ),
     "dashboards": closed(
@@ -360,6 +352,13 @@ VALUES: dict[str, dict[str, Schema]] = {
             }
         ),
         "docs": BOOLEAN,
+        "cors": closed({"origins": array(string("^[^,]+$"), ["https://app.example.org"])}),
+        "throttle": closed(
+            {
+                "mode": one_of("enforce", "observe", "off", False),  # YAML reads a plain `off` as false
+                "trustedProxies": array(string("^[0-9a-f.:/]+$|^none$"), ["10.244.0.0/16"]),
+            }
+        ),
         "userService": closed({"target": string(None, "dns:///user-svc:8888")}),
         "tls": closed({**CERTIFICATE, "serverName": string(r"^[A-Za-z0-9.-]+$", "users.example.com")}),
         "service": closed(

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 from support.cluster import Cluster, Manifest, wait_until
-from support.namespace import Namespace
+from support.namespace import CHARTS, Namespace
 from support.platform import Platform
 from support.registry import serve
-from support.release import CHARTS, HelmError, Release
+from support.release import HelmError, Release
 
 GATEWAY: dict[str, Any] = {
     "replicaCount": 1,
@@ -68,19 +68,13 @@ class Gate:
         page = (CHARTS.parent / "docs" / "kubernetes.md").read_text()
         (section,) = re.findall(r"\*\*To rotate the JWT key\*\*(.*?)\n\*\*To change", page, re.DOTALL)
         for step in re.findall(r"```sh\n(.*?)```", section, re.DOTALL):
-            self.run(step.replace("vp-gateway-svc", self.name))
+            self.namespace.shell(step.replace("vp-gateway-svc", self.name))
         assert self.key() != old
         return self.key()
 
     def scale(self, replicas: int) -> None:
         """Ask for so many pods by `kubectl scale`, whose field manager Helm 4 respects."""
-        self.run(f"kubectl scale deployment/{self.name} --replicas={replicas}")
-
-    def run(self, script: str) -> None:
-        """Run lines of a shell, in which kubectl means the release's namespace."""
-        where = f"--context={self.namespace.cluster.context.name} --namespace={self.namespace.name}"
-        script = f'set -eu\nkubectl() {{ command kubectl {where} "$@"; }}\n{script}'
-        subprocess.run(["bash", "-c", script], capture_output=True, timeout=30, check=True)
+        self.namespace.shell(f"kubectl scale deployment/{self.name} --replicas={replicas}")
 
     def replicas(self) -> int:
         """Return how many pods are asked for."""

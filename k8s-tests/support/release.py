@@ -11,9 +11,8 @@ from typing import Any
 import yaml
 
 from support.cluster import Manifest
-from support.namespace import Namespace
+from support.namespace import CHARTS, Namespace
 
-CHARTS = Path(__file__).resolve().parents[2] / "charts"
 VALUES = "K8S_TEST_VALUES"
 """Names a file of values for a cluster on which images have other names than the charts' defaults."""
 

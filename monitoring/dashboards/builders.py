@@ -43,15 +43,14 @@ from monitoring.limits import GATEWAY, JOBS, USERS
 
 TAG = "video-platform"
 
-_INSTALLATION = 'cluster=~"$cluster",namespace=~"$namespace",release=~"$release",job=~"$job"'
-_PLACE = f'{_INSTALLATION},instance=~"$instance"'
+_PLACE = 'namespace=~"$namespace",instance=~"$instance"'
 GATEWAYS = f"{GATEWAY},{_PLACE}"
 """Selects the gateways that the variables name."""
 USER_SERVICES = f"{USERS},{_PLACE}"
 """Selects the user services that the variables name."""
 EVERY_PROCESS = f"{JOBS},{_PLACE}"
 """Selects both."""
-OBJECTIVES = f"{GATEWAY},{_INSTALLATION}"
+OBJECTIVES = f'{GATEWAY},namespace=~"$namespace"'
 """Selects what is recorded of all gateways together."""
 
 _SOURCE = DataSourceRef("prometheus", "${datasource}")
@@ -78,18 +77,17 @@ def dashboard(uid: str, title: str, description: str, jobs: str) -> Dashboard:
             .include_vars(True)
         )
         .with_variable(DatasourceVariable("datasource").label("Data source").type("prometheus"))
-        .with_variable(_choice("cluster", jobs, absent=True))
-        .with_variable(_choice("namespace", f'{jobs},cluster=~"$cluster"'))
-        .with_variable(_choice("release", f'{jobs},cluster=~"$cluster",namespace=~"$namespace"', absent=True))
-        .with_variable(_choice("job", f'{jobs},cluster=~"$cluster",namespace=~"$namespace",release=~"$release"'))
-        .with_variable(_choice("instance", f"{jobs},{_INSTALLATION}"))
+        .with_variable(_choice("namespace", "Namespace", f"label_values(build_info{{{jobs}}}, namespace)"))
+        .with_variable(
+            _choice("instance", "Instance", f'label_values(build_info{{{jobs},namespace=~"$namespace"}}, instance)')
+        )
         .annotation(
             AnnotationQuery()
             .name("Alerts that fire")
             .datasource(_SOURCE)
             .enable(True)
             .icon_color(_RED)
-            .expr(f'ALERTS{{alertstate="firing",{jobs},{_INSTALLATION}}}')
+            .expr(f'ALERTS{{alertstate="firing",{jobs},namespace=~"$namespace"}}')
             .title_format("{{alertname}}")
             .text_format("{{severity}} {{route}} {{instance}}")
         )
@@ -207,12 +205,10 @@ def _thresholds(warn: float | None, alarm: float | None) -> ThresholdsConfig:
     return ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
 
 
-def _choice(name: str, selector: str, *, absent: bool = False) -> QueryVariable:
-    """Return the choice of a label's values, which series may be without if it may be `absent`."""
-    query = f"label_values(build_info{{{selector}}}, {name})"
+def _choice(name: str, label: str, query: str) -> QueryVariable:
     return (
         QueryVariable(name)
-        .label(name.capitalize())
+        .label(label)
         .datasource(_SOURCE)
         .query({"query": query, "refId": name})
         .definition(query)
@@ -220,6 +216,6 @@ def _choice(name: str, selector: str, *, absent: bool = False) -> QueryVariable:
         .sort(VariableSort.ALPHABETICAL_ASC)
         .multi(True)
         .include_all(True)
-        .all_value(".*" if absent else ".+")
+        .all_value(".*")
         .current(VariableOption(True, ["All"], ["$__all"]))
     )

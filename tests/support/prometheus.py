@@ -12,7 +12,6 @@ import httpx
 import pytest
 import yaml
 
-from monitoring.rules.alert import PREFIX
 from tests.support.etcd import free_port
 from tests.support.wait import wait_until
 
@@ -20,7 +19,7 @@ Series = dict[str, Any]
 """`metric`, the labels, and `values`, pairs of a Unix time and a value."""
 
 Alert = tuple[str, str]
-"""Name, without the prefix that all of ours have, and severity."""
+"""Name and severity."""
 
 Get = Callable[[str, Mapping[str, str]], str]
 """Asks for a path with these parameters and returns the answer's body."""
@@ -62,7 +61,7 @@ class Api:
 
 def alert_of(labels: Mapping[str, str]) -> Alert:
     """Return which alert a series of ALERTS, or an alert itself, is."""
-    return labels["alertname"].removeprefix(PREFIX), labels["severity"]
+    return labels["alertname"], labels["severity"]
 
 
 def binary() -> str | None:
