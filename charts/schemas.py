@@ -18,6 +18,7 @@ CHARTS = Path(__file__).resolve().parent
 Schema = dict[str, Any]
 
 BOOLEAN: Schema = {"type": "boolean"}
+NUMBER: Schema = {"type": "number", "minimum": 0}
 
 
 def string(pattern: str | None = None, *examples: str, **rules: Any) -> Schema:
@@ -146,6 +147,13 @@ DEFINITIONS: dict[str, Schema] = {
             "enabled": BOOLEAN,
             "labels": shared("labels"),
             "runbookUrl": string(r"^\S*[^\s/]$", "https://git.example.com/video/docs/runbooks"),
+            "interval": string("^([0-9]+(ms|s|m|h))*$", "20s"),
+            "disabled": mapping(BOOLEAN, None, {"TargetDown": True}),
+            "thresholds": mapping(
+                {"anyOf": [NUMBER, closed({"critical": NUMBER, "warning": NUMBER}, [])]},
+                None,
+                {"TlsCertificateExpires": 14},
+            ),
         }
     ),
     "dashboards": closed(
