@@ -163,7 +163,7 @@ def rolled_to(three: Platform, state: str) -> bool:
     )
 
 
-def test_members_and_their_sidecars_ask_for_what_they_use(three: Platform, figures: Record) -> None:
+def test_member_requests_match_their_use(three: Platform, figures: Record) -> None:
     asked = {name: value for pod in three.namespace.live("etcd") for name, value in requested(pod, "memory").items()}
     held = wait_until(
         lambda: covering(Usage(three.namespace).memory(), asked), 60, what="a measurement of each container"
@@ -177,22 +177,7 @@ def covering(measured: dict[Container, float], containers: Collection[Container]
     return measured if measured.keys() >= set(containers) else {}
 
 
-def test_members_are_saved_and_defragmented(three: Platform, figures: Record) -> None:
-    """By hand, as docs/etcd.md says; the schedule is Kubernetes' own."""
-    on = {"snapshot": {"enabled": True}, "defragmentation": {"enabled": True}}
-    three.release.upgrade({**VALUES, "etcd": {**VALUES["etcd"], **on}})
-    page = (CHARTS.parent / "docs" / "etcd.md").read_text()
-    (steps,) = re.findall(r"## Snapshots and defragmentation\n.*?```sh\nhelm.*?\n(kubectl.*?)```", page, re.DOTALL)
-    with three.traffic(**STEADY) as traffic:
-        said = three.namespace.shell(steps)
-        traffic.wait_for(20)
-    figures("etcd saved and defragmented", traffic.summary)
-    assert said.count("Finished defragmenting") == 3
-    assert ".db" in said
-    assert traffic.lost() == []
-
-
-def test_member_count_of_a_live_etcd_cannot_be_changed(three: Platform) -> None:
+def test_live_etcd_member_count_is_fixed(three: Platform) -> None:
     values = {**VALUES, "etcd": SMALL["etcd"]}
     with pytest.raises(HelmError, match=r"replicaCount is 1, and the running etcd has 3.* docs/etcd\.md has the steps"):
         three.release.upgrade(values)

@@ -18,9 +18,10 @@ from service_kit.settings import (
     LogSettings,
     Port,
     ServerSettings,
+    ThrottleMode,
     goes_with,
 )
-from user_svc import credentials, dsn, throttle
+from user_svc import credentials, dsn
 from user_svc.database import MAX_OVERFLOW, POOL_SIZE
 from user_svc.new_passwords import PasswordCheck
 
@@ -88,7 +89,7 @@ class DatabaseSettings(LogSettings, FileSettings):
 
     @field_validator("db_key_file")
     @classmethod
-    def _goes_with_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+    def _database_key_goes_with_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         return goes_with(value, info, "db_cert_file")
 
     @property
@@ -132,9 +133,9 @@ class UserSettings(ServerSettings, EtcdSettings, GrpcTlsSettings, DatabaseSettin
 
     hash_slots: int | None = Field(default=None, ge=1, le=256)
     """Concurrent hashes; without it, as many as the cgroup has cores"""
-    throttle_mode: throttle.Mode = throttle.Mode.ENFORCE
-    """What happens to those who guess passwords of an account: `enforce` refuses them (429), `observe` counts and logs
-    them, `off` does neither"""
+    throttle_mode: ThrottleMode = ThrottleMode.ENFORCE
+    """What happens to those who fail too often: `enforce` refuses them (429), `observe` counts and logs them, `off`
+    does neither"""
 
     @field_validator("pod_ip", "advertise_address")
     @classmethod
@@ -143,7 +144,7 @@ class UserSettings(ServerSettings, EtcdSettings, GrpcTlsSettings, DatabaseSettin
             address, port = _address_and_port(value)
             if info.field_name == "pod_ip" and port is not None:
                 raise ValueError("must be an IP address alone")
-            Instance(join(str(address), port or 1))  # refuses what nobody can connect to
+            Instance(join(str(address), port or 1))  # refuses what is not a connectable address
         return value
 
     @field_validator("advertise_address")
@@ -177,7 +178,7 @@ def _address_and_port(value: str) -> tuple[IPv4Address | IPv6Address, int | None
     """Split an IP address, `ipv4:port` or `[ipv6]:port`.
 
     Raises:
-        ValueError: with a sentence, when it is none of these.
+        ValueError: when it is none of these.
     """
     with suppress(ValueError):
         return ip_address(value.removeprefix("[").removesuffix("]")), None

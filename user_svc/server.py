@@ -154,7 +154,7 @@ class Server:
         else:
             logger.info("not registered: ETCD_ADDRESS is not set, and readiness needs no lease")
         self._health.start()
-        stop.wait()
+        stop.wait_for_ever()
         self._drain()
 
     def _drain(self) -> None:

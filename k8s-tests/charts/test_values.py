@@ -42,7 +42,7 @@ CERTIFICATES = {
 }
 ANOTHERS_ETCD = {"etcd.enabled": False, "global.registry.address": "https://etcd.example.com:2379"}
 
-# By the start of the value's path; the longest that fits counts.
+# By the start of the value's path; the longest match counts.
 SERVICES = {
     **CERTIFICATES,
     "global.registry.tls.": Needs({**ANOTHERS_ETCD, "global.registry.tls.existingSecret": "their-etcd"}),
@@ -90,10 +90,6 @@ NEEDS: dict[str, dict[str, Needs]] = {
         ),
         "auth.image.repository": Needs({"global.registry.auth.enabled": True}),
         "podDisruptionBudget.": Needs({"replicaCount": 3}),
-        "snapshot.": Needs({"snapshot.enabled": True}),
-        "snapshot.enabled": Needs(),
-        "defragmentation.": Needs({"defragmentation.enabled": True}),
-        "defragmentation.enabled": Needs(),
         "metrics.podMonitor.": Needs({"metrics.podMonitor.enabled": True}),
         "metrics.podMonitor.enabled": Needs(),
     },

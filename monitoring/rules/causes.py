@@ -114,7 +114,7 @@ def users_group() -> dict[str, Any]:
                 _none_up(USERS),
                 wait="1m",
                 summary="No user service answers",
-                description="Prometheus can scrape no user service: nobody can register or log in. Profiles work.",
+                description="No user service can be scraped: registering and logging in fail, profiles work.",
             ),
             _target_down(USERS),
             *_mounted_files(USERS),
@@ -158,6 +158,7 @@ def users_group() -> dict[str, Any]:
                     "deadline and were refused. There are fewer cores than logins need, or somebody tries passwords."
                 ),
             ),
+            _guessing(f"login_throttle_total{{{USERS}}}", "clients, for names that have had too many wrong ones"),
             alert(
                 "RefreshTokensReused",
                 "warning",

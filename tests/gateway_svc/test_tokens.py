@@ -328,7 +328,7 @@ def test_remembered_tokens_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tokens._verified
 
 
-def test_all_is_verified_anew_after_a_change_of_keys() -> None:
+def test_key_change_clears_verified_tokens() -> None:
     tokens = made_of(SECRET)
     issued = [tokens.issue(1, "abc", 0), tokens.issue_for_session(1, "abc", 0, bytes(16))]
     for each in issued:
@@ -347,6 +347,7 @@ def test_replicas_derive_the_same_keys() -> None:
     keys = Keys("0123456789abcdef0123456789abcdef")
     assert keys.session_key.kid == "rPa9LhQoZAGxN8TH2dTHRg33NI3xz21laSno_2YbXXs"
     assert next(iter(keys.refresh_keys)).hex() == "f7f8068a"
+    assert next(iter(keys.device_keys)).hex() == "181b4ced"
 
 
 def test_refused_token_is_not_remembered() -> None:
