@@ -177,6 +177,21 @@ def covering(measured: dict[Container, float], containers: Collection[Container]
     return measured if measured.keys() >= set(containers) else {}
 
 
+def test_members_are_saved_and_defragmented(three: Platform, figures: Record) -> None:
+    """By hand, as docs/etcd.md says; the schedule is Kubernetes' own."""
+    on = {"snapshot": {"enabled": True}, "defragmentation": {"enabled": True}}
+    three.release.upgrade({**VALUES, "etcd": {**VALUES["etcd"], **on}})
+    page = (CHARTS.parent / "docs" / "etcd.md").read_text()
+    (steps,) = re.findall(r"## Snapshots and defragmentation\n.*?```sh\nhelm.*?\n(kubectl.*?)```", page, re.DOTALL)
+    with three.traffic(**STEADY) as traffic:
+        said = three.namespace.shell(steps)
+        traffic.wait_for(20)
+    figures("etcd saved and defragmented", traffic.summary)
+    assert said.count("Finished defragmenting") == 3
+    assert ".db" in said
+    assert traffic.lost() == []
+
+
 def test_live_etcd_member_count_is_fixed(three: Platform) -> None:
     values = {**VALUES, "etcd": SMALL["etcd"]}
     with pytest.raises(HelmError, match=r"replicaCount is 1, and the running etcd has 3.* docs/etcd\.md has the steps"):

@@ -5,6 +5,7 @@ as `userService`.
 */}}
 {{- define "etcd.statefulset" -}}
 {{- include "vp.workload" (dict "root" . "manifest" (include "etcd.statefulset.ours" .)) -}}
+{{- include "etcd.maintenance" . -}}
 {{- end }}
 
 {{- define "etcd.statefulset.ours" -}}
