@@ -29,7 +29,7 @@ GATEWAY: dict[str, Any] = {
     "global": {"registry": {"address": "vp-etcd:2379"}},
 }
 CHANGED = {**GATEWAY, "log": {"level": "DEBUG"}}
-PROCEDURE = "docs/kubernetes.md has the steps"
+PROCEDURE = "docs/secrets.md has the steps"
 
 
 @pytest.fixture(scope="module", params=["helm", "helm4"])
@@ -63,9 +63,9 @@ class Gate:
         return base64.b64decode(self.namespace.secret(f"{self.name}-jwt")["jwt-secret"]).decode()
 
     def rotate(self) -> str:
-        """Change the key as docs/kubernetes.md says, and return the new one."""
+        """Change the key as docs/secrets.md says, and return the new one."""
         old = self.key()
-        page = (CHARTS.parent / "docs" / "kubernetes.md").read_text()
+        page = (CHARTS.parent / "docs" / "secrets.md").read_text()
         (section,) = re.findall(r"\*\*To rotate the JWT key\*\*(.*?)\n\*\*To change", page, re.DOTALL)
         for step in re.findall(r"```sh\n(.*?)```", section, re.DOTALL):
             self.namespace.shell(step.replace("vp-gateway-svc", self.name))
