@@ -304,3 +304,12 @@ def test_turning_autoscaling_on_keeps_the_pods(gate: Gate) -> None:
         gate.release.upgrade({**GATEWAY, **values}, "--wait=false")
         assert gate.replicas() == 3
         assert pods() == before, values
+
+
+def test_new_release_leaves_the_number_to_its_autoscaler(gate: Gate) -> None:
+    values = {**GATEWAY, "autoscaling": {"enabled": True, "minReplicas": 2, "maxReplicas": 4}}
+    gate.release.install(values, "--wait=false")
+    wait_until(lambda: gate.replicas() == 2, 60, what="the autoscaler to ask for its fewest")
+    gate.release.upgrade({**values, "commonAnnotations": {"example.com/changed": "yes"}}, "--wait=false")
+    assert gate.replicas() == 2
+    assert "\n  replicas:" not in gate.release.manifest()
