@@ -13,11 +13,13 @@ PY := .venv/bin/python
 RUN_PY := .venv-run/bin/python
 OUT := .
 DIST := dist
+BUILDER := docker
+REPOSITORY := localhost/video-platform
 comma := ,
 CHARTS := $(addprefix charts/,etcd mysql user-svc gateway-svc video-platform)
 GROUPS := dev run user gateway build reload go node clients
 
-.PHONY: charts-test charts-tools charts-docs charts-schema charts-package help run users demo test coverage faults bench lint protos docs lock version
+.PHONY: charts-test charts-tools charts-docs charts-schema charts-package images help run users demo test coverage faults bench lint protos docs lock version
 .DEFAULT_GOAL := help
 
 help:
@@ -98,6 +100,17 @@ charts-package: ## package the charts into dist/charts; PUSH=oci://REGISTRY/char
 	helm=$${HELM:-$$(command -v helm || echo "$$(k8s-tests/cluster/binaries.sh helm)/helm")} && \
 	"$$helm" package $(CHARTS) --destination $(DIST)/charts && \
 	for package in $(if $(PUSH),$(DIST)/charts/*.tgz); do "$$helm" push $$package $(PUSH) $(PUSH_FLAGS) || exit; done
+
+images: ## build both images, and write the SBOM of each into dist/images; BUILDER=podman, REPOSITORY=registry.example.com/team
+	mkdir -p $(DIST)/images
+	syft=$$(command -v syft || echo "$$(k8s-tests/cluster/binaries.sh syft)/syft") && \
+	for name in user gateway; do \
+	  image=$(REPOSITORY)/$$name-svc:$$(cat VERSION) && archive=$(DIST)/images/$$name-svc.tar && \
+	  $(BUILDER) build --file Dockerfile.$$name --build-arg REVISION=$$(git rev-parse HEAD) $(BUILD_FLAGS) --tag $$image . && \
+	  $(BUILDER) save --output $$archive $$image && \
+	  "$$syft" scan --quiet docker-archive:$$archive --source-name $$image --output spdx-json=$(DIST)/images/$$name-svc.spdx.json && \
+	  rm $$archive || exit; \
+	done
 
 # A line that counts the packages as pip collects them, on a terminal.
 progress = while read -r verb name rest; do \

@@ -310,6 +310,12 @@ CLAIM: dict[str, Schema] = {
     "storageClass": string(r"^(-|[a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", "fast"),
     "annotations": shared("strings"),
 }
+CRON_JOB: dict[str, Schema] = {
+    "enabled": BOOLEAN,
+    "schedule": string(r"^(@[a-z]+|\S+( \S+){4})$", "0 * * * *"),
+    "deadlineSeconds": integer(1, 900),
+    "resources": RESOURCES,
+}
 CERTIFICATE = {"existingSecret": name_or_nothing("certificate")}
 ANOTHER_CLAIM = {"existingClaim": name_or_nothing("claim")}
 CLIENTS = {"clients": shared("podNames")}
@@ -418,6 +424,8 @@ VALUES: dict[str, dict[str, Schema]] = {
         ),
         "logLevel": one_of("debug", "info", "warn", "error", "panic", "fatal"),
         "persistence": closed({"enabled": BOOLEAN, **CLAIM}),
+        "snapshot": closed({**CRON_JOB, "keepDays": integer(1, 30), "persistence": closed({**CLAIM, **ANOTHER_CLAIM})}),
+        "defragmentation": closed(CRON_JOB),
         "podDisruptionBudget": shared("podDisruptionBudget"),
         "networkPolicy": network_policy({**CLIENTS, **SCRAPERS}),
         "metrics": closed({"annotations": BOOLEAN, "podMonitor": shared("monitor")}),
@@ -430,12 +438,9 @@ VALUES: dict[str, dict[str, Schema]] = {
         "persistence": closed({"enabled": BOOLEAN, **CLAIM, **ANOTHER_CLAIM}),
         "backup": closed(
             {
-                "enabled": BOOLEAN,
-                "schedule": string(r"^(@[a-z]+|\S+( \S+){4})$", "0 * * * *"),
+                **CRON_JOB,
                 "keepDays": integer(1, 30),
-                "deadlineSeconds": integer(1, 600),
                 "persistence": closed({**CLAIM, **ANOTHER_CLAIM}),
-                "resources": RESOURCES,
             }
         ),
         "networkPolicy": network_policy(CLIENTS),

@@ -29,7 +29,7 @@ GATEWAY: dict[str, Any] = {
     "global": {"registry": {"address": "vp-etcd:2379"}},
 }
 CHANGED = {**GATEWAY, "log": {"level": "DEBUG"}}
-PROCEDURE = "docs/kubernetes.md has the steps"
+PROCEDURE = "docs/secrets.md has the steps"
 
 
 @pytest.fixture(scope="module", params=["helm", "helm4"])
@@ -63,9 +63,9 @@ class Gate:
         return base64.b64decode(self.namespace.secret(f"{self.name}-jwt")["jwt-secret"]).decode()
 
     def rotate(self) -> str:
-        """Change the key as docs/kubernetes.md says, and return the new one."""
+        """Change the key as docs/secrets.md says, and return the new one."""
         old = self.key()
-        page = (CHARTS.parent / "docs" / "kubernetes.md").read_text()
+        page = (CHARTS.parent / "docs" / "secrets.md").read_text()
         (section,) = re.findall(r"\*\*To rotate the JWT key\*\*(.*?)\n\*\*To change", page, re.DOTALL)
         for step in re.findall(r"```sh\n(.*?)```", section, re.DOTALL):
             self.namespace.shell(step.replace("vp-gateway-svc", self.name))
@@ -304,3 +304,12 @@ def test_turning_autoscaling_on_keeps_the_pods(gate: Gate) -> None:
         gate.release.upgrade({**GATEWAY, **values}, "--wait=false")
         assert gate.replicas() == 3
         assert pods() == before, values
+
+
+def test_new_release_leaves_the_number_to_its_autoscaler(gate: Gate) -> None:
+    values = {**GATEWAY, "autoscaling": {"enabled": True, "minReplicas": 2, "maxReplicas": 4}}
+    gate.release.install(values, "--wait=false")
+    wait_until(lambda: gate.replicas() == 2, 60, what="the autoscaler to ask for its fewest")
+    gate.release.upgrade({**values, "commonAnnotations": {"example.com/changed": "yes"}}, "--wait=false")
+    assert gate.replicas() == 2
+    assert "\n  replicas:" not in gate.release.manifest()

@@ -9,7 +9,7 @@ from support.cluster import wait_until
 from support.namespace import CHARTS
 from support.platform import Platform
 
-PAGE = (CHARTS.parent / "docs" / "kubernetes.md").read_text()
+PAGE = (CHARTS.parent / "docs" / "secrets.md").read_text()
 STEADY = {"login": 2.0, "profile": 10.0, "session_profile": 10.0, "refresh": 1.0}
 """Requests a second."""
 TAKEN = re.compile(r'^key_reloads_total\{result="taken"\} (\d+)', re.MULTILINE)

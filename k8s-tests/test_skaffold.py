@@ -18,7 +18,11 @@ from conftest import Record
 from support.client_pod import ClientPod
 from support.cluster import CommandError, wait_until
 from support.namespace import CHARTS, Namespace
+from support.node import Node
+from support.platform import SMALL, Platform
 from support.release import Release
+
+from tests.support.wait import stays
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
@@ -86,7 +90,32 @@ def test_run_installs_what_build_built(copy: Path, namespace: Namespace, figures
     (pod, *_) = namespace.live("gateway-svc")
     built_image = pod["spec"]["containers"][0]["image"].partition("@")[0].rpartition(":")[0]
     assert built_image.endswith("gateway-svc")
+    skaffold(copy, "build", namespace, "--file-output=built.json")
+    verified = skaffold(copy, "verify", namespace, "--build-artifacts=built.json")
+    assert "a user registered, logged in and read the profile" in verified
     skaffold(copy, "delete", namespace)
+
+
+LONGER_THAN_LIVENESS = 75
+"""Seconds: a process that hangs is restarted after 60 to 70."""
+
+
+def test_process_at_a_breakpoint_is_not_restarted(new_namespace: Callable[..., Namespace], node: Node) -> None:
+    """With the values of `skaffold debug`. At a breakpoint no thread runs, as in a process that is stopped."""
+    platform = Platform(new_namespace(), SMALL)
+    platform.install("--values", str(CHARTS / "values-debug.yaml"))
+    before = platform.keys()
+    pods = [platform.namespace.live(name)[0] for name in ("user-svc", "gateway-svc")]
+    for pod in pods:
+        node.signal(pod, "SIGSTOP")
+    try:
+        stays(lambda: not any(platform.namespace.restarts().values()), LONGER_THAN_LIVENESS, interval=5)
+    finally:
+        for pod in pods:
+            node.signal(pod, "SIGCONT")
+    assert platform.keys() == before
+    platform.wait_until_whole()
+    assert "ok  the user logs in: 200" in platform.release.test()
 
 
 def test_dev_changes_the_running_pod(copy: Path, new_namespace: Callable[..., Namespace], figures: Record) -> None:

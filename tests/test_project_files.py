@@ -56,7 +56,9 @@ def test_architecture_lists_every_folder() -> None:
     page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     cells = page.split("| folder |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
     listed = {folder for line in cells for folder in re.findall(r"`(\w[\w-]*)`", line.split("|")[1])}
-    assert listed == {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))}
+    assert listed == {
+        path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "_", "dist"))
+    }
 
 
 def test_readme_is_at_most_150_lines() -> None:

@@ -22,7 +22,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
         "service": {"type": "LoadBalancer", "loadBalancerSourceRanges": ["192.0.2.0/24"]},
         "ingress": {"enabled": True, "tls": [{"hosts": ["video.example.com"], "secretName": "tls"}]},
     },
-    "etcd": {"replicaCount": 3},
+    "etcd": {"replicaCount": 3, "snapshot": {"enabled": True}, "defragmentation": {"enabled": True}},
     "mysql": {"extraArgs": ["--max-connections=50"], "backup": {"enabled": True}},
 }
 EVERYTHING["video-platform"] = {

@@ -10,7 +10,7 @@ from manifests import CHARTS, Manifest, merged, nested, of_kind, render
 from test_lint import VERSIONS
 
 WORKLOADS = {"user-svc": "Deployment", "gateway-svc": "Deployment", "etcd": "StatefulSet", "mysql": "StatefulSet"}
-PAGE = (CHARTS.parent / "docs" / "kubernetes.md").read_text()
+PAGE = (CHARTS.parent / "docs" / "chart-values.md").read_text()
 
 
 def _spec(kind: str) -> str:

@@ -12,20 +12,20 @@ WITH_EVERYTHING: dict[str, dict[str, Any]] = {
     "with TLS": {"global": {"tls": {"enabled": True}}},
     "with three members": {"etcd": {"replicaCount": 3}},
     "with backups": {"mysql": {"backup": {"enabled": True}}},
+    "with maintenance": {"etcd": {"snapshot": {"enabled": True}, "defragmentation": {"enabled": True}}},
 }
+JOBS = {"with backups": 1, "with maintenance": 2}
 
 
-def _pods(values: dict[str, Any]) -> list[tuple[str, Manifest]]:
-    found = list(pods(render("video-platform", values)))
-    assert len(found) == 5 + (values == WITH_EVERYTHING["with backups"]), (
-        "gateway, user service, etcd, MySQL and the test"
-    )
+def _pods(variant: str) -> list[tuple[str, Manifest]]:
+    found = list(pods(render("video-platform", WITH_EVERYTHING[variant])))
+    assert len(found) == 5 + JOBS.get(variant, 0), "gateway, user service, etcd, MySQL and the test"
     return found
 
 
 @pytest.mark.parametrize("variant", WITH_EVERYTHING)
 def test_the_restricted_standard_and_more(variant: str) -> None:
-    for name, pod in _pods(WITH_EVERYTHING[variant]):
+    for name, pod in _pods(variant):
         context = pod["securityContext"]
         assert context["runAsNonRoot"] is True, name
         assert context["runAsUser"] > 0, name
@@ -53,7 +53,7 @@ def test_the_restricted_standard_and_more(variant: str) -> None:
 
 @pytest.mark.parametrize("variant", ["with authentication", "with backups"])
 def test_no_secret_is_anywhere_but_in_secrets(variant: str) -> None:
-    for name, pod in _pods(WITH_EVERYTHING[variant]):
+    for name, pod in _pods(variant):
         for container in containers(pod):
             for variable in container.get("env", []):
                 if re.search("PASSWORD|SECRET", variable["name"]) and variable["name"] != "PASSWORD_CHECK":
@@ -218,7 +218,7 @@ def test_external_peers_replace_the_releases_own() -> None:
 def test_image_names_have_no_unowned_registry() -> None:
     ours = {
         container["image"]
-        for _, pod in _pods({})
+        for _, pod in _pods("as it is")
         for container in containers(pod)
         if not re.match(r"docker\.io/library/|gcr\.io/etcd-development/", container["image"])
     }

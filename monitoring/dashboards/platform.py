@@ -3,6 +3,7 @@
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
 from monitoring.dashboards.builders import (
+    EVERY_PROCESS,
     GATEWAYS,
     OBJECTIVES,
     USER_SERVICES,
@@ -205,11 +206,7 @@ def build() -> Dashboard:
                 "Which versions run?",
                 "Instances by service and version. Two versions of one service are a rollout, or one that is stuck.",
                 "short",
-                {
-                    "{{job}} {{version}}": (
-                        f'count by (job, version) (build_info{{{JOBS},namespace=~"$namespace",instance=~"$instance"}})'
-                    )
-                },
+                {"{{job}} {{version}}": (f"count by (job, version) (build_info{{{EVERY_PROCESS}}})")},
             )
         )
         .with_row(Row("How do sessions do?"))

@@ -94,3 +94,22 @@ def test_red_begins_where_an_alert_does() -> None:
         limits.POOL_IN_USE,
         limits.BAD_TOKENS,
     }
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_panel_shows_what_variables_choose(panel: dict[str, Any]) -> None:
+    for target in panel["targets"]:
+        for label in ("cluster", "namespace", "release", "job"):
+            assert f'{label}=~"${label}"' in target["expr"], target["expr"]
+
+
+@dashboards
+def test_variables_are_as_linters_want_them(path: Path) -> None:
+    _, *choices = load(path)["templating"]["list"]
+    for choice in choices:
+        assert choice["type"] == "query"
+        assert choice["label"] == choice["name"].capitalize()
+        assert choice["datasource"]["uid"] == "${datasource}"
+        assert choice["multi"]
+        # Series may be without these two.
+        assert choice["allValue"] == (".*" if choice["name"] in {"cluster", "release"} else ".+")

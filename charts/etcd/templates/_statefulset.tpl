@@ -5,6 +5,7 @@ as `userService`.
 */}}
 {{- define "etcd.statefulset" -}}
 {{- include "vp.workload" (dict "root" . "manifest" (include "etcd.statefulset.ours" .)) -}}
+{{- include "etcd.maintenance" . -}}
 {{- end }}
 
 {{- define "etcd.statefulset.ours" -}}
@@ -16,7 +17,7 @@ as `userService`.
 apiVersion: apps/v1
 kind: StatefulSet
 metadata:
-  {{- include "vp.metadata" (dict "root" . "annotations" (include "vp.replicas.annotation" . | fromYaml)) | nindent 2 }}
+  {{- include "vp.metadata" (dict "root" . "annotations" (include "vp.replicas.annotation" (dict "root" . "kind" "StatefulSet") | fromYaml)) | nindent 2 }}
 spec:
   replicas: {{ include "vp.replicas" (dict "root" . "kind" "StatefulSet") }}
   serviceName: {{ $name }}-peers

@@ -101,3 +101,28 @@ spec:
 {{- end }}
 {{- end }}
 {{- end }}
+
+{{/*
+A claim that outlives the release, made once unless there is one already. Parameters: root, name, persistence.
+*/}}
+{{- define "vp.keptClaim" -}}
+{{- $root := .root -}}
+{{- with .persistence }}
+{{- if not (or .existingClaim (lookup "v1" "PersistentVolumeClaim" $root.Release.Namespace $.name)) }}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  {{- $annotations := merge (dict "helm.sh/resource-policy" "keep") .annotations }}
+  {{- /* Not a part of the release: many classes bind a claim when its first pod runs, and --wait would wait for that until the first Job. */ -}}
+  {{- if include "vp.cluster" $root }}{{ $annotations = merge $annotations (include "vp.onceHook" $root | fromYaml) }}{{ end }}
+  {{- include "vp.metadata" (dict "root" $root "name" $.name "annotations" $annotations) | nindent 2 }}
+spec:
+  accessModes: [ReadWriteOnce]
+  {{- with include "vp.storageClass" . }}{{ nindent 2 . }}{{ end }}
+  resources:
+    requests:
+      storage: {{ .size }}
+{{- end }}
+{{- end }}
+{{- end }}

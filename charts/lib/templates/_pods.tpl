@@ -101,27 +101,36 @@ item, and all else is replaced. Null removes what is ours. Parameters: ours, the
 {{- end }}
 
 {{/*
-The pods that a workload is to have, or nothing where that is left to others. What has been scaled since, by an autoscaler or by
-`kubectl scale`, stays: Helm 4 applies on the server, which refuses to change a number that somebody else has set; and once a number was in
-a manifest of the release, leaving it out would make it 1. Parameters: root, kind.
+The pods that a workload is to have, or nothing where others decide on that. What has been scaled since stays: Helm 4 applies on the server,
+which refuses to change a number that somebody else has set; and once a number was in a manifest of the release, leaving it out would make
+it 1. The annotation holds what was applied last: replicaCount, nothing, or `live` for a number that others had set. Parameters: root, kind.
 */}}
 {{- define "vp.replicas" -}}
 {{- $wanted := .root.Values.replicaCount -}}
 {{- $autoscaling := .root.Values.autoscaling | default dict -}}
 {{- $live := lookup "apps/v1" .kind .root.Release.Namespace (include "vp.fullname" .root) -}}
-{{- $applied := dig "metadata" "annotations" "video-platform/replica-count" "" $live -}}
-{{- if and $live (or $autoscaling.enabled (kindIs "invalid" $wanted) (eq (toString $wanted) $applied)) -}}
+{{- $applied := dig "metadata" "annotations" "video-platform/replica-count" "unknown" $live -}}
+{{- if eq "true" (include "vp.replicas.ofOthers" .root) -}}
+{{- if and $live (ne $applied "") -}}
 {{- if $autoscaling.enabled }}{{ max $live.spec.replicas $autoscaling.minReplicas }}{{ else }}{{ $live.spec.replicas }}{{ end -}}
-{{- else if $autoscaling.enabled -}}
-{{- /* on a cluster an autoscaler begins with the fewest; what is rendered without one is for tools that must not write over it */ -}}
-{{- if include "vp.cluster" .root }}{{ $autoscaling.minReplicas }}{{ end -}}
-{{- else if not (kindIs "invalid" $wanted) -}}
+{{- end -}}
+{{- else if and $live (eq (toString $wanted) $applied) -}}
+{{- $live.spec.replicas -}}
+{{- else -}}
 {{- $wanted -}}
 {{- end -}}
 {{- end }}
 
+{{- define "vp.replicas.ofOthers" -}}
+{{- or (.Values.autoscaling | default dict).enabled (kindIs "invalid" .Values.replicaCount) -}}
+{{- end }}
+
 {{- define "vp.replicas.annotation" -}}
-video-platform/replica-count: {{ kindIs "invalid" .Values.replicaCount | ternary "" (toString .Values.replicaCount) | quote }}
+{{- $applied := toString .root.Values.replicaCount -}}
+{{- if eq "true" (include "vp.replicas.ofOthers" .root) -}}
+{{- $applied = include "vp.replicas" . | empty | ternary "" "live" -}}
+{{- end -}}
+video-platform/replica-count: {{ $applied | quote }}
 {{- end }}
 
 {{/*
