@@ -24,6 +24,7 @@ OF_FILES = ("tls_certificate_expiry_seconds", "file_reloads_total")
 
 RATES = {"login": 3.0, "register": 3.0, "profile": 1.0, "refresh": 0.09}
 """Requests a second; a refresh within ten seconds of another only repeats its answer."""
+ROTATIONS = 'session_refreshes_total{result="rotated"}'
 FAILED_EACH = 30
 """Of logins and of registrations: far more than the ten that raise an alert, and each gateway counts for itself."""
 
@@ -57,6 +58,8 @@ def watched(installed: Platform) -> Iterator[Watched]:
         wait_until(lambda: not watch.raised, 60, what="all to be well")
         with installed.traffic(**RATES) as traffic:
             traffic.wait_for(60)
+            # Refreshes are rare: a pod that is deleted could take the only one with it, and their rate would be 0 / 0.
+            wait_until(lambda: watch.query(f"increase({ROTATIONS}[1m]) > 0"), 60, what="a refresh to be counted")
             _some_things_go_wrong(seen, traffic)
         yield seen
     finally:
