@@ -6,7 +6,8 @@ source "$(dirname "$0")/settings.sh"
 make_image() {
   local name=$1 to=$2 tag=$3 work
   work=$(mktemp -d "$cache/images/$name.XXXXXX")
-  trap "rm -rf '$work'" EXIT # now: $work is gone when the trap runs
+  # shellcheck disable=SC2064 # $work is gone when the trap runs
+  trap "rm -rf '$work'" EXIT
   cp "$here/images/$name"/* "$work"
   nice -n 19 "$here/images/$name/rootfs.sh" "$work/rootfs.tar"
   builder build --quiet --pull-never --isolation chroot --no-cache --force-rm --tag "$tag" --file "$work/Containerfile" "$work"
