@@ -25,7 +25,37 @@ class InstantUsers(user_pb2_grpc.UserServiceServicer):
         return user_pb2.RegisterResponse(code=200, msg="注册成功", user_id=1)
 
     def Login(self, request: user_pb2.LoginRequest, context: grpc.ServicerContext) -> user_pb2.LoginResponse:
-        return user_pb2.LoginResponse(code=200, msg="登录成功", user_id=1, username=request.username)
+        return user_pb2.LoginResponse(code=200, msg="登录成功", user_id=1, username=request.username, generation=0)
+
+    def OpenSession(
+        self, request: user_pb2.OpenSessionRequest, context: grpc.ServicerContext
+    ) -> user_pb2.OpenSessionResponse:
+        return user_pb2.OpenSessionResponse(code=200, serial=1)
+
+    def RefreshSession(
+        self, request: user_pb2.RefreshSessionRequest, context: grpc.ServicerContext
+    ) -> user_pb2.RefreshSessionResponse:
+        return user_pb2.RefreshSessionResponse(code=200, serial=request.serial + 1, user_id=1, username="testuser123")
+
+    def EndSession(
+        self, request: user_pb2.EndSessionRequest, context: grpc.ServicerContext
+    ) -> user_pb2.EndSessionResponse:
+        return user_pb2.EndSessionResponse(code=200)
+
+    def EndAllSessions(
+        self, request: user_pb2.EndAllSessionsRequest, context: grpc.ServicerContext
+    ) -> user_pb2.EndAllSessionsResponse:
+        return user_pb2.EndAllSessionsResponse(code=200, generation=1)
+
+    def ListSessions(
+        self, request: user_pb2.ListSessionsRequest, context: grpc.ServicerContext
+    ) -> user_pb2.ListSessionsResponse:
+        return user_pb2.ListSessionsResponse()
+
+    def ListRevocations(
+        self, request: user_pb2.ListRevocationsRequest, context: grpc.ServicerContext
+    ) -> user_pb2.ListRevocationsResponse:
+        return user_pb2.ListRevocationsResponse()
 
 
 def serve(users: InstantUsers) -> tuple[grpc.Server, int]:

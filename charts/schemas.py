@@ -414,6 +414,7 @@ VALUES: dict[str, dict[str, Schema]] = {
                 "secret": string(None, "an example of a key that is long enough"),
                 "previousSecrets": array(string("^[^,]+$"), ["an older key"]),
                 "issuer": string(None, "https://video.example.com"),
+                "audience": string(None, "https://video.example.com/api"),
             }
         ),
         "docs": BOOLEAN,

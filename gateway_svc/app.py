@@ -12,13 +12,17 @@ from gateway_svc.authentication import Authentication
 from gateway_svc.handlers import Handlers
 from gateway_svc.health import Health
 from gateway_svc.middleware import Authenticate, ContractMiddleware
-from gateway_svc.tokens import Tokens
-from gateway_svc.users_client import UsersBusyError, UsersClient, UsersFailedError, UsersUnavailableError
+from gateway_svc.tokens import AccessTokens
+from gateway_svc.users_client import UsersBusyError, UsersFailedError, UsersOutdatedError, UsersUnavailableError
 from service_kit.telemetry.access_log import AccessLog
 
 CONTRACT = Path(__file__).resolve().parent.parent / "openapi" / "openapi.yaml"
 
+ROLLOUT_RETRY = 5
+"""Seconds after which another instance may be new enough for the call."""
+
 ERRORS = {
+    UsersOutdatedError: lambda _: problems.unavailable(retry_after=ROLLOUT_RETRY),
     UsersUnavailableError: lambda _: problems.unavailable(),
     UsersBusyError: lambda error: problems.busy(error.retry_after),
     UsersFailedError: lambda _: problems.internal_error(),
@@ -27,7 +31,7 @@ ERRORS = {
 
 
 def build(
-    users: UsersClient, tokens: Tokens, health: Health, *, body_timeout: float, access_log: AccessLog, docs: bool
+    handlers: Handlers, tokens: AccessTokens, health: Health, *, body_timeout: float, access_log: AccessLog, docs: bool
 ) -> AsyncApp:
     """Return the gateway's application; it depends on no server.
 
@@ -36,7 +40,7 @@ def build(
     """
     return serve(
         CONTRACT,
-        Handlers(users, tokens),
+        handlers,
         authenticate=Authentication(tokens).identify,
         health=health,
         body_timeout=body_timeout,

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from gateway_svc import metrics, problems
-from gateway_svc.tokens import Identity, InvalidTokenError, Tokens
+from gateway_svc.tokens import AccessTokens, Identity, InvalidTokenError
 
 
 class Authentication:
     """Finds out who sends a request."""
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: AccessTokens) -> None:
         self._tokens = tokens
 
     def identify(self, headers: Sequence[tuple[bytes, bytes]]) -> Identity:
@@ -20,12 +20,12 @@ class Authentication:
         """
         credentials = [value for name, value in headers if name == b"authorization"]
         if not any(credentials):
-            metrics.token_verified("missing")
+            metrics.token_refused("missing")
             raise problems.unauthorized("未授权: 缺少 Authorization 头")
         scheme, _, token = credentials[0].partition(b" ")
         token = token.lstrip(b" ")
         if len(credentials) > 1 or scheme.lower() != b"bearer" or not token:
-            metrics.token_verified("not_bearer")
+            metrics.token_refused("not_bearer")
             raise problems.unauthorized("未授权: 认证格式错误")
         try:
             return self._tokens.verify(token.decode("latin-1"))

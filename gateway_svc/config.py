@@ -1,49 +1,46 @@
 """The gateway's settings."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from jwt.algorithms import HMACAlgorithm
-from jwt.exceptions import InvalidKeyError
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
+from gateway_svc.tokens import MIN_SECRET_BYTES, Keys, can_sign
+from service_kit.files import Contents, File, UnusableFileError, text_of
 from service_kit.settings import EtcdSettings, GrpcTlsSettings, Port, ServerSettings, goes_with
 
-MIN_SECRET_BYTES = 32
-"""A key of at least the size of the hash's output (RFC 7518, section 3.2)."""
 _UNFIT = "a public or private key, a certificate or a JWK, which must not be a secret of HS256"
 
 
 def _is_usable(secret: SecretStr) -> SecretStr:
-    if len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
-        raise ValueError(f"JWT_SECRET must be at least {MIN_SECRET_BYTES} bytes long")
-    if not _can_sign(secret.get_secret_value()):
-        raise ValueError(f"JWT_SECRET is {_UNFIT}; set it to random text, such as the output of `openssl rand -hex 32`")
+    if problem := _problem_of(secret.get_secret_value()):
+        raise ValueError(f"JWT_SECRET {problem}")
     return secret
 
 
+def _problem_of(secret: str) -> str | None:
+    """Return why `secret` cannot sign, None when it can."""
+    if len(secret.encode()) < MIN_SECRET_BYTES:
+        return f"must be at least {MIN_SECRET_BYTES} bytes long"
+    if not can_sign(secret):
+        return f"is {_UNFIT}; set it to random text, such as the output of `openssl rand -base64 48`"
+    return None
+
+
 def _are_secrets(secrets: SecretStr) -> SecretStr:
-    if not all(map(_can_sign, _split(secrets))):
+    if not all(map(can_sign, _split(secrets.get_secret_value()))):
         raise ValueError(f"JWT_PREVIOUS_SECRETS contains {_UNFIT}; remove it")
     return secrets
 
 
-def _split(secrets: SecretStr) -> tuple[str, ...]:
-    return tuple(secret for part in secrets.get_secret_value().split(",") if (secret := part.strip()))
-
-
-def _can_sign(secret: str) -> bool:
-    """Whether PyJWT takes `secret` as a key of HS256: it refuses what looks like a key of another algorithm."""
-    try:
-        HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret)
-    except InvalidKeyError:
-        return False
-    return True
+def _split(secrets: str) -> tuple[str, ...]:
+    return tuple(secret for part in secrets.split(",") if (secret := part.strip()))
 
 
 class GatewaySettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     """The environment variables of the gateway, each the field's name in capitals; durations are in seconds."""
 
+    optional_files: ClassVar[frozenset[str]] = frozenset({"jwt_previous_secrets"})
     listen_port: Port = 8080
     http_tls_cert_file: Path | None = None
     """With its key, HTTPS is served."""
@@ -51,9 +48,13 @@ class GatewaySettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     grpc_tls_server_name: str = Field(default="user-svc", min_length=1)
     """The DNS name that a user service's certificate must bear."""
     jwt_secret: Annotated[SecretStr, AfterValidator(_is_usable)]
+    jwt_secret_file: Path | None = None
     jwt_previous_secrets: Annotated[SecretStr, AfterValidator(_are_secrets)] = SecretStr("")
     """Comma separated; they verify tokens and sign none, and may be short."""
+    jwt_previous_secrets_file: Path | None = None
     jwt_issuer: str = Field(default="video-platform", min_length=1, max_length=255)
+    jwt_audience: str = Field(default="video-platform", min_length=1, max_length=255)
+    """Of the access tokens of sessions."""
     user_service_target: str | None = Field(default=None, validate_default=True)
     """Any gRPC target, such as `dns:///user-svc:8888`; the registry is not asked then."""
     docs: bool = True
@@ -81,6 +82,30 @@ class GatewaySettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
         return target
 
     @property
-    def previous_secrets(self) -> tuple[str, ...]:
-        """The secrets of `jwt_previous_secrets`, newest first as they were written."""
-        return _split(self.jwt_previous_secrets)
+    def key_files(self) -> tuple[File, ...]:
+        """The files that secrets come from; both are read from one version of a mounted Secret."""
+        paths = {"jwt_secret": self.jwt_secret_file, "jwt_previous_secrets": self.jwt_previous_secrets_file}
+        return tuple(
+            File(f"{field}_file".upper(), path, optional=field in self.optional_files)
+            for field, path in paths.items()
+            if path is not None
+        )
+
+    def keys(self, contents: Contents | None = None) -> Keys:
+        """Return the keys; those of `key_files` as `contents` has them.
+
+        Raises:
+            UnusableFileError: when a file holds what cannot be a secret.
+        """
+        secret, previous = self.jwt_secret.get_secret_value(), self.jwt_previous_secrets.get_secret_value()
+        for file, data in (contents or {}).items():
+            text = text_of(file, data)
+            if file.optional:
+                previous = text
+                if not all(map(can_sign, _split(text))):
+                    raise UnusableFileError(file, f"contains {_UNFIT}; remove it")
+            else:
+                secret = text
+                if problem := _problem_of(text):
+                    raise UnusableFileError(file, f"holds a secret that {problem}")
+        return Keys(secret, _split(previous))

@@ -1,23 +1,53 @@
 """What each operation of the contract does; the names are its operationIds."""
 
+import secrets
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from gateway_svc import problems
 from gateway_svc.problems import Problem
-from gateway_svc.tokens import Identity, Tokens
-from gateway_svc.users_client import UsersClient
+from gateway_svc.revocations import Revocations
+from gateway_svc.tokens import (
+    LEEWAY,
+    AccessTokens,
+    Identity,
+    InvalidRefreshTokenError,
+    Kind,
+    RefreshTokens,
+)
+from gateway_svc.users_client import UsersClient, UsersOutdatedError
+from protos.user.v1 import user_pb2
+from protos.user.v1.contract import SESSION_TOKEN_SECONDS
 
 Answer = Mapping[str, object]
 
 _PONG: Answer = {"message": "pong"}
+_LAST_MOMENT = 253402300799
+"""The end of the year 9999; some tokens expire later, and no database has room for that."""
+
+_Refusal = user_pb2.RefreshSessionResponse.Refusal
+_INVALID_REFRESH_TOKEN = "无效的刷新凭证"  # noqa: S105
+_REFUSALS: Mapping[int, str] = {
+    _Refusal.UNKNOWN: _INVALID_REFRESH_TOKEN,
+    _Refusal.EXPIRED: "登录已过期，请重新登录",
+    _Refusal.ENDED: "已退出登录",
+    _Refusal.PASSWORD_CHANGED: "密码已修改，请重新登录",
+    _Refusal.REUSED: "登录凭证被重复使用，请重新登录",
+    _Refusal.DISABLED: "账号已停用",
+}
 
 
 class Handlers:
     """The operations."""
 
-    def __init__(self, users: UsersClient, tokens: Tokens) -> None:
+    def __init__(
+        self, users: UsersClient, tokens: AccessTokens, refresh_tokens: RefreshTokens, revocations: Revocations
+    ) -> None:
         self._users = users
         self._tokens = tokens
+        self._refresh_tokens = refresh_tokens
+        self._revocations = revocations
 
     async def ping(self) -> Answer:
         """Answer at once."""
@@ -38,7 +68,9 @@ class Handlers:
         response = await self._users.login(body["username"], body["password"])
         match response.code:
             case 200:
-                token = self._tokens.issue(response.user_id, response.username or body["username"])
+                username = response.username or body["username"]
+                generation = response.generation if response.HasField("generation") else None
+                token = self._tokens.issue(response.user_id, username, generation)
                 return {"code": 200, "msg": "登录成功", "token": token, "user_id": response.user_id}
             case 401:
                 raise problems.unauthorized("密码错误", extra={"token": "", "user_id": 0})
@@ -48,6 +80,125 @@ class Handlers:
         """Tell whose token it is."""
         user = {"user_id": identity.user_id, "username": identity.username}
         return {"code": 200, "msg": "获取用户信息成功", "data": user}
+
+    async def open_session(self, body: dict[str, str]) -> Answer:
+        """Return the first tokens of a new session for a name and a password."""
+        login = await self._users.login(body["username"], body["password"])
+        if login.code == 401:
+            raise problems.account_disabled() if login.disabled else problems.unauthorized("密码错误")
+        if login.code != 200:
+            raise _refusal(login.code, login.msg)
+        if not login.HasField("generation"):
+            raise UsersOutdatedError
+        session_id = secrets.token_bytes(16)
+        opened = await self._users.open_session(session_id, login.user_id, login.generation, body.get("device", ""))
+        if opened.code == 401:  # the password was changed, or the user disabled, since it was checked
+            raise problems.unauthorized("密码错误")
+        if opened.code != 200:
+            raise _refusal(opened.code, opened.msg)
+        token = self._tokens.issue_for_session(
+            login.user_id, login.username or body["username"], login.generation, session_id
+        )
+        return {"code": 200, "msg": "登录成功", "user_id": login.user_id, **self._pair(token, session_id, opened)}
+
+    async def refresh_session(self, body: dict[str, str]) -> Answer:
+        """Return the next tokens of a session."""
+        session_id, serial = self._presented(body)
+        response = await self._users.refresh_session(session_id, serial)
+        if response.code == 401:
+            raise problems.unauthorized(_REFUSALS.get(response.refusal, _INVALID_REFRESH_TOKEN))
+        if response.code != 200:
+            raise _refusal(response.code, response.msg)
+        token = self._tokens.issue_for_session(response.user_id, response.username, response.generation, session_id)
+        return {"code": 200, "msg": "刷新成功", "user_id": response.user_id, **self._pair(token, session_id, response)}
+
+    async def list_sessions(self, identity: Identity) -> Answer:
+        """List the user's sessions."""
+        response = await self._users.list_sessions(identity.user_id)
+        current = identity.revocation_id if identity.kind is Kind.SESSION else None
+        data = [
+            {
+                "session_id": each.session_id.hex(),
+                "device": each.device,
+                "created_at": _moment(each.created_at),
+                "used_at": _moment(each.used_at),
+                "expires_at": _moment(each.expires_at),
+                "current": each.session_id == current,
+            }
+            for each in response.sessions
+        ]
+        return {"code": 200, "msg": "获取会话列表成功", "data": data}
+
+    async def delete_session(self, identity: Identity, session_id: str) -> Answer:
+        """End one of the user's sessions."""
+        if not await self._end(bytes.fromhex(session_id), identity.user_id):
+            raise problems.no_session()
+        return {"code": 200, "msg": "会话已退出"}
+
+    async def end_session(self, body: dict[str, str]) -> Answer:
+        """End the session of a refresh token."""
+        session_id, _ = self._presented(body)
+        await self._end(session_id, 0)
+        return {"code": 200, "msg": "退出成功"}
+
+    async def logout(self, identity: Identity) -> Answer:
+        """End the token's session, or the token when it belongs to none."""
+        if identity.kind is Kind.SESSION:
+            await self._end(identity.revocation_id, identity.user_id)
+        else:
+            expires = min(identity.expires, _LAST_MOMENT)
+            response = await self._users.end_access_token(identity.revocation_id, expires, identity.user_id)
+            _expect(response.code, response.msg, 200)
+            self._revocations.end(identity.revocation_id, expires)
+        return {"code": 200, "msg": "退出成功"}
+
+    async def logout_all(self, identity: Identity) -> Answer:
+        """End all sessions and tokens of the user."""
+        response = await self._users.end_all_sessions(identity.user_id)
+        _expect(response.code, response.msg, 200, 404)
+        if response.code == 200:
+            self._revocations.end_all(identity.user_id, response.generation)
+        return {"code": 200, "msg": "已退出所有设备"}
+
+    async def jwks(self) -> tuple[Answer, int, Mapping[str, str]]:
+        """Return the public keys of session tokens."""
+        return {"keys": self._tokens.jwks()}, 200, {"Cache-Control": "public, max-age=300"}
+
+    def _pair(
+        self, token: str, session_id: bytes, newest: user_pb2.OpenSessionResponse | user_pb2.RefreshSessionResponse
+    ) -> Answer:
+        return {
+            "session_id": session_id.hex(),
+            "token": token,
+            "expires_in": SESSION_TOKEN_SECONDS,
+            "refresh_token": self._refresh_tokens.issue(session_id, newest.serial),
+            "refresh_expires_in": newest.refresh_expires_in,
+        }
+
+    def _presented(self, body: dict[str, str]) -> tuple[bytes, int]:
+        try:
+            return self._refresh_tokens.check(body["refresh_token"])
+        except InvalidRefreshTokenError:
+            raise problems.unauthorized(_INVALID_REFRESH_TOKEN) from None
+
+    async def _end(self, session_id: bytes, user_id: int) -> bool:
+        """End a session, and return whether there is one."""
+        response = await self._users.end_session(session_id, user_id)
+        _expect(response.code, response.msg, 200, 404)
+        if response.code == 404:
+            return False
+        self._revocations.end(session_id, int(time.time()) + SESSION_TOKEN_SECONDS + LEEWAY)
+        return True
+
+
+def _expect(code: int, msg: str, *codes: int) -> None:
+    if code not in codes:
+        raise _refusal(code, msg)
+
+
+def _moment(milliseconds: int) -> str:
+    """Return a moment as RFC 3339 writes it, in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _refusal(code: int, msg: str) -> Problem:

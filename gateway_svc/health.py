@@ -1,12 +1,16 @@
 """Whether the gateway lives and whether it wants traffic."""
 
 import asyncio
+import math
 import time
+from collections.abc import Callable
 
 from service_kit.threads import EssentialThread, died
 
 BEAT = 1.0
 """Seconds between the event loop's signs of life."""
+REVOCATIONS_WAIT = 10.0
+"""Seconds from the start that a gateway waits for what was revoked; then it serves without."""
 STUCK_AFTER = 5.0
 """Seconds without a sign of life after which the process should be restarted."""
 
@@ -18,8 +22,9 @@ class Health:
         self.draining = False
         self.threads: list[EssentialThread] = []
         """Those that the process needs beside the event loop's."""
+        self.revocations_age: Callable[[], float] = lambda: math.inf
         self._found_users = False
-        self._last_beat = time.monotonic()
+        self._began = self._last_beat = time.monotonic()
 
     def users_found(self) -> None:
         """Note that a user service was found; what happens to it later is not this process's readiness."""
@@ -40,4 +45,8 @@ class Health:
         """Return why no traffic is wanted, None when it is."""
         if self.draining:
             return "draining"
-        return None if self._found_users else "no user service has been found yet"
+        if not self._found_users:
+            return "no user service has been found yet"
+        if math.isinf(self.revocations_age()) and time.monotonic() - self._began < REVOCATIONS_WAIT:
+            return "what was revoked has not been read yet"
+        return None

@@ -17,7 +17,12 @@ UNMATCHED = "unmatched"
 OTHER = "other"
 """The method of a request that no operation of the contract answered, whatever it was."""
 
-_verifications = Counter("token_verifications_total", "Bearer tokens that were checked.", ["result"])
+_refresh_checks = Counter("refresh_tokens_checked_total", "Refresh tokens whose MAC was checked.", ["result"])
+_signing_keys = Gauge("signing_keys", "Secrets whose tokens are accepted, the one that signs included.")
+_key_reloads = Counter("key_reloads_total", "Changes of the files that hold the secrets of tokens.", ["result"])
+_revocations_age = Gauge(
+    "revocations_age_seconds", "Since what was revoked was last read from a user service; infinite before that."
+)
 
 _connections = Gauge("http_connections", "Connections of clients.")
 _refused_connections = Counter("http_connections_refused", "Connections beyond the limit, closed at once.")
@@ -31,11 +36,49 @@ _propagation = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
 )
 
-RESULTS = ("ok", "missing", "not_bearer", "malformed", "bad_signature", "expired", "not_yet_valid", "bad_claims")
+RESULTS = (
+    "ok",
+    "missing",
+    "not_bearer",
+    "malformed",
+    "bad_signature",
+    "expired",
+    "not_yet_valid",
+    "bad_claims",
+    "revoked",
+)
 """What a check of a bearer token can come to."""
+KINDS = ("login", "session", "legacy")
+"""What an accepted token came from."""
 
-# The children are kept: labels() takes a lock and builds a tuple of strings at each call.
-_verification_children = {result: _verifications.labels(result) for result in RESULTS}
+for _result in ("ok", "malformed", "unknown_key", "bad_mac"):
+    _refresh_checks.labels(_result)
+for _result in ("taken", "failed"):
+    _key_reloads.labels(_result)
+
+
+class Tokens(Collector):
+    """What each bearer token adds to, as plain numbers like those of requests."""
+
+    def __init__(self) -> None:
+        self.refused = dict.fromkeys(RESULTS[1:], 0)
+        self.accepted = dict.fromkeys(KINDS, 0)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the numbers to a scrape."""
+        checked = CounterMetricFamily("token_verifications", "Bearer tokens that were checked.", labels=["result"])
+        checked.add_metric(["ok"], sum(self.accepted.values()))
+        for result, count in self.refused.items():
+            checked.add_metric([result], count)
+        yield checked
+        accepted = CounterMetricFamily("tokens_accepted", "Bearer tokens that were accepted.", labels=["kind"])
+        for kind, count in self.accepted.items():
+            accepted.add_metric([kind], count)
+        yield accepted
+
+
+tokens = Tokens()
+REGISTRY.register(tokens)
 
 
 class _Durations:
@@ -100,9 +143,34 @@ requests = Requests()
 REGISTRY.register(requests)
 
 
-def token_verified(result: str) -> None:
-    """Count a check of a bearer token; `result` is one of RESULTS."""
-    _verification_children[result].inc()
+def token_refused(result: str) -> None:
+    """Count a check of a bearer token; `result` is one of RESULTS other than ok."""
+    tokens.refused[result] += 1
+
+
+def token_accepted(kind: str) -> None:
+    """Count a bearer token that was accepted; `kind` is one of KINDS."""
+    tokens.accepted[kind] += 1
+
+
+def refresh_token_checked(result: str) -> None:
+    """Count a check of a refresh token."""
+    _refresh_checks.labels(result).inc()
+
+
+def keys_in_use(count: int) -> None:
+    """Report how many secrets there are whose tokens are accepted."""
+    _signing_keys.set(count)
+
+
+def keys_reloaded(result: str) -> None:
+    """Count a change of the files of secrets: `taken`, or a reading that `failed`."""
+    _key_reloads.labels(result).inc()
+
+
+def follow_revocations(age: Callable[[], float]) -> None:
+    """Report the `age` in seconds of what is known of revocations."""
+    _revocations_age.set_function(age)
 
 
 def follow_connections(count: Callable[[], int]) -> None:

@@ -6,6 +6,7 @@ import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import orjson
 from connexion.middleware.abstract import SpecMiddleware
@@ -25,7 +26,8 @@ Authenticate = Callable[[Sequence[tuple[bytes, bytes]]], object]
 """From the headers of a request to the `identity` that handlers take; raises Problem."""
 
 _CLOSE = (b"connection", b"close")
-_HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
+_NO_SNIFF = (b"x-content-type-options", b"nosniff")
+_NO_STORE = (b"cache-control", b"no-store")
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +114,9 @@ class ContractMiddleware(SpecMiddleware):
                 if isinstance(error, ClientGoneError) or hang_up.happened():
                     return
                 problem = self._problem_of(error)
-                content_type, body = problem.render(headers.get(b"accept", b""), f"{route or ''}#{observed.trace_id}")
+                content_type, body = problem.render(
+                    headers.get(b"accept", b""), f"{quote(route or '')}#{observed.trace_id}"
+                )
                 answer = Answer(problem.status, content_type, body, problem.headers)
             observed.status = answer.status
             with contextlib.suppress(asyncio.CancelledError):  # the client reads no further, or the process stops
@@ -162,7 +166,9 @@ class ContractMiddleware(SpecMiddleware):
 
     async def _send(self, answer: Answer, trace_id: str, send: Send) -> None:
         status, content_type, body, own = answer
-        headers = [*own, (b"x-trace-id", trace_id.encode()), *_HEADERS]
+        headers = [*own, (b"x-trace-id", trace_id.encode()), _NO_SNIFF]
+        if not any(name == b"cache-control" for name, _ in own):
+            headers.append(_NO_STORE)
         if content_type:
             headers[:0] = (b"content-type", content_type), (b"content-length", b"%d" % len(body))
         if self._is_draining():

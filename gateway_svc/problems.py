@@ -98,6 +98,16 @@ def unauthorized(msg: str, extra: Mapping[str, object] | None = None) -> Problem
     return Problem(401, msg, headers=[(b"www-authenticate", b"Bearer")], extra=extra)
 
 
+def account_disabled() -> Problem:
+    """The password was right, but an operator disabled the account."""
+    return Problem(403, "账号已停用")
+
+
+def no_session() -> Problem:
+    """No session of that id, or one of another user: nothing tells the two apart."""
+    return Problem(404, "会话不存在")
+
+
 def not_found() -> Problem:
     """No route."""
     return Problem(404, "接口不存在")
@@ -133,9 +143,10 @@ def internal_error() -> Problem:
     return Problem(500, "服务器内部错误")
 
 
-def unavailable() -> Problem:
-    """No usable user service, or its database is away."""
-    return Problem(503, "服务暂时不可用，请稍后重试")
+def unavailable(retry_after: int | None = None) -> Problem:
+    """No usable user service, or its database is away; `retry_after` is in seconds."""
+    headers = [(b"retry-after", b"%d" % retry_after)] if retry_after is not None else []
+    return Problem(503, "服务暂时不可用，请稍后重试", headers=headers)
 
 
 def busy(retry_after: int) -> Problem:

@@ -13,9 +13,11 @@ import uvloop
 
 from gateway_svc import app, metrics
 from gateway_svc.config import GatewaySettings
+from gateway_svc.handlers import Handlers
 from gateway_svc.health import Health
 from gateway_svc.http_server.server import HttpServer
-from gateway_svc.tokens import Tokens
+from gateway_svc.revocations import RevocationFeed, Revocations
+from gateway_svc.tokens import AccessTokens, RefreshTokens
 from gateway_svc.users_client import Tls, UsersClient, target_of
 from service_kit import ports
 from service_kit.files import Reader, Use
@@ -44,6 +46,17 @@ class Server:
         self._certificates = tls.follow(self._reader) if tls is not None else None
         self._own_certificates = own_tls.follow(self._reader) if own_tls is not None else None
         self._etcd = settings.etcd(self._reader)
+        self._key_files = self._reader.follow(settings.key_files, settings.keys) if settings.key_files else None
+        keys = self._key_files.value if self._key_files is not None else settings.keys()
+        self._revocations = Revocations()
+        self._tokens = AccessTokens(
+            keys,
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+            is_revoked=self._revocations.is_revoked,
+        )
+        self._refresh_tokens = RefreshTokens(keys)
+        metrics.keys_in_use(len(keys.secrets))
         self._users = UsersClient(self._tls())
         self._listener = ports.listen("LISTEN_PORT", settings.listen_host, settings.listen_port)
         self.port: int = self._listener.getsockname()[1]
@@ -62,6 +75,10 @@ class Server:
         serving = asyncio.create_task(http.serve(sockets=[self._listener]))
         self._follow_files()
         resolver = self._find_users()
+        feed = RevocationFeed(self._users, self._revocations)
+        metrics.follow_revocations(lambda: feed.age)
+        self._health.revocations_age = lambda: feed.age
+        following = asyncio.create_task(feed.follow())
         await http.listening(serving)
         gc.collect()
         gc.freeze()  # what was loaded stays for good, and need not be looked through again and again
@@ -83,15 +100,15 @@ class Server:
         if resolver is not None:
             await asyncio.to_thread(resolver.stop)
         self._reader.stop()
+        following.cancel()
         await self._users.close()
         beat.cancel()
 
     def _http(self) -> HttpServer:
         settings = self._settings
-        tokens = Tokens(settings.jwt_secret.get_secret_value(), settings.previous_secrets, issuer=settings.jwt_issuer)
         application = app.build(
-            self._users,
-            tokens,
+            Handlers(self._users, self._tokens, self._refresh_tokens, self._revocations),
+            self._tokens,
             self._health,
             body_timeout=settings.body_timeout,
             docs=settings.docs,
@@ -120,10 +137,24 @@ class Server:
         def renew() -> None:
             loop.call_soon_threadsafe(self._users.renew)
 
+        def use_keys() -> None:
+            loop.call_soon_threadsafe(self._use_keys)
+
         if self._certificates is not None:
             self._certificates.on_change(renew)
+        if self._key_files is not None:
+            self._key_files.on_change(use_keys)
+            self._key_files.on_failure(lambda: metrics.keys_reloaded("failed"))
         self._reader.start()
         self._health.threads.append(self._reader.thread)
+
+    def _use_keys(self) -> None:
+        if self._key_files is not None:
+            keys = self._key_files.value
+            self._tokens.use(keys)
+            self._refresh_tokens.use(keys)
+            metrics.keys_in_use(len(keys.secrets))
+            metrics.keys_reloaded("taken")
 
     def _find_users(self) -> Resolver | None:
         settings = self._settings

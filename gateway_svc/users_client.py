@@ -28,7 +28,15 @@ REGISTER_DEADLINE = 5.0
 LOGIN_DEADLINE = 8.0
 """Seconds, for all attempts together: KEEPALIVE + KEEPALIVE_TIMEOUT to notice that an instance is black-holed, and two
 more for the answer of another one."""
+SESSION_DEADLINE = 6.0
+"""Seconds, for all attempts of a call about sessions. A refresh must end before the user service's grace period of 10 s
+does, in which it may be repeated."""
+FEED_DEADLINE = 5.0
+"""Seconds."""
 
+_REPEATABLE = ("OpenSession", "RefreshSession", "EndSession", "EndAllSessions", "ListSessions")
+
+_RETRIES = {"maxAttempts": 4, "initialBackoff": "0.05s", "maxBackoff": "0.5s", "backoffMultiplier": 2}
 # https://github.com/grpc/grpc-proto/blob/master/grpc/service_config/service_config.proto
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
@@ -36,13 +44,12 @@ _SERVICE_CONFIG = {
     "methodConfig": [
         {
             "name": [{"service": SERVICE, "method": "Login"}],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.05s",
-                "maxBackoff": "0.5s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
+            "retryPolicy": {**_RETRIES, "retryableStatusCodes": ["UNAVAILABLE"]},
+        },
+        {
+            "name": [{"service": SERVICE, "method": method} for method in _REPEATABLE],
+            # UNIMPLEMENTED: another instance may be newer, as during a rollout.
+            "retryPolicy": {**_RETRIES, "retryableStatusCodes": ["UNAVAILABLE", "UNIMPLEMENTED"]},
         },
     ],
     "retryThrottling": {"maxTokens": 400, "tokenRatio": 0.5},
@@ -63,6 +70,7 @@ _OPTIONS: list[tuple[str, str | int]] = [
     ("grpc.enable_http_proxy", 0),  # instances are dialled by address, whatever the environment says of proxies
 ]
 
+Q = TypeVar("Q")
 R = TypeVar("R")
 
 
@@ -77,6 +85,10 @@ class Tls(NamedTuple):
 
 class UsersUnavailableError(Exception):
     """No instance can be reached, none answered in time, or its database cannot be used."""
+
+
+class UsersOutdatedError(UsersUnavailableError):
+    """The instances that were asked are older than the method, as during a rollout."""
 
 
 class UsersBusyError(Exception):
@@ -151,6 +163,58 @@ class UsersClient:
             raise UsersFailedError
         return answer
 
+    async def open_session(
+        self, session_id: bytes, user_id: int, generation: int, device: str
+    ) -> user_pb2.OpenSessionResponse:
+        """Open a session for a user whose password was just checked. Tried again like a login.
+
+        Raises:
+            UsersUnavailableError, UsersBusyError, UsersFailedError: when the user service does not answer, as for the
+                other calls about sessions.
+        """
+        request = user_pb2.OpenSessionRequest(
+            session_id=session_id, user_id=user_id, generation=generation, device=device
+        )
+        return await self._ask("OpenSession", lambda stub: stub.OpenSession, request)
+
+    async def refresh_session(self, session_id: bytes, serial: int) -> user_pb2.RefreshSessionResponse:
+        """Present a serial of a session. Tried again like a login: soon after the first time it changes nothing."""
+        request = user_pb2.RefreshSessionRequest(session_id=session_id, serial=serial)
+        return await self._ask("RefreshSession", lambda stub: stub.RefreshSession, request)
+
+    async def end_session(self, session_id: bytes, user_id: int) -> user_pb2.EndSessionResponse:
+        """End a session of a user; whose it is is not asked when `user_id` is 0. Tried again like a login."""
+        request = user_pb2.EndSessionRequest(session_id=session_id, user_id=user_id)
+        return await self._ask("EndSession", lambda stub: stub.EndSession, request)
+
+    async def end_access_token(self, token_id: bytes, expires: int, user_id: int) -> user_pb2.EndSessionResponse:
+        """Revoke an access token that belongs to no session. Tried again like a login."""
+        token = user_pb2.EndSessionRequest.AccessToken(id=token_id, expires_at=expires)
+        request = user_pb2.EndSessionRequest(access_token=token, user_id=user_id)
+        return await self._ask("EndSession", lambda stub: stub.EndSession, request)
+
+    async def end_all_sessions(self, user_id: int) -> user_pb2.EndAllSessionsResponse:
+        """End all sessions and access tokens of a user. Tried again like a login."""
+        request = user_pb2.EndAllSessionsRequest(user_id=user_id)
+        return await self._ask("EndAllSessions", lambda stub: stub.EndAllSessions, request)
+
+    async def list_sessions(self, user_id: int) -> user_pb2.ListSessionsResponse:
+        """List a user's sessions. Tried again like a login."""
+        request = user_pb2.ListSessionsRequest(user_id=user_id)
+        return await self._ask("ListSessions", lambda stub: stub.ListSessions, request)
+
+    async def list_revocations(self, after_at: int, after_id: int) -> user_pb2.ListRevocationsResponse:
+        """Read a page of the feed of revocations. Sent once, and neither logged nor traced: it is sent every second.
+
+        Raises:
+            UsersUnavailableError, UsersFailedError: when the user service does not answer.
+        """
+        request = user_pb2.ListRevocationsRequest(after_at=after_at, after_id=after_id)
+        try:
+            return await self._usable().ListRevocations(request, timeout=FEED_DEADLINE)
+        except grpc.aio.AioRpcError as error:
+            raise _error_of(error, is_newer=True) from None
+
     async def close(self, grace: float = 0.0) -> None:
         """Let calls in flight finish for `grace` seconds and close the channels."""
         if self._swap is not None:
@@ -160,6 +224,17 @@ class UsersClient:
             self._retire(self._channel, grace)
         if self._closing:
             await asyncio.wait(self._closing)
+
+    async def _ask(
+        self,
+        name: str,
+        method: "Callable[[user_pb2_grpc.UserServiceAsyncStub], grpc.aio.UnaryUnaryMultiCallable[Q, R]]",
+        request: Q,
+    ) -> R:
+        """Call a method that older user services do not have."""
+        with _span(name) as span:
+            call = method(self._usable())(request, timeout=SESSION_DEADLINE, metadata=tracing.inject())
+            return await _answer(call, span, is_newer=True)
 
     def _connect(self, target: str) -> None:
         if self._swap is not None:
@@ -244,33 +319,37 @@ def _span(method: str) -> AbstractContextManager[Span]:
     return tracing.start_as_current_span(name, tracing.Kind.CLIENT, {"rpc.system.name": "grpc", "rpc.method": name})
 
 
-async def _answer(call: grpc.aio.UnaryUnaryCall[Any, R], span: Span) -> R:
+async def _answer(call: grpc.aio.UnaryUnaryCall[Any, R], span: Span, *, is_newer: bool = False) -> R:
     try:
         answer = await call
     except grpc.aio.AioRpcError as error:
         span.set_attributes({tracing.RPC_STATUS: error.code().name})
         span.set_error(error.code().name)
-        raise _error_of(error) from None
+        ours = _error_of(error, is_newer=is_newer)
+        level = logging.ERROR if isinstance(ours, UsersFailedError) else logging.WARNING
+        logger.log(level, "the user service did not answer", extra=_fields_of(error))
+        raise ours from None
     span.set_attributes({tracing.RPC_STATUS: grpc.StatusCode.OK.name})
     return answer
 
 
-def _error_of(error: grpc.aio.AioRpcError) -> Exception:
-    code = error.code()
-    ours: Exception
-    match code:
+def _error_of(error: grpc.aio.AioRpcError, *, is_newer: bool) -> Exception:
+    """Return our error; `is_newer` says that older user services do not have the method."""
+    match error.code():
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
-            ours = UsersUnavailableError()
+            return UsersUnavailableError(error.code().name)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            ours = UsersBusyError(_retry_after(error))
-        case _:
-            ours = UsersFailedError()
-    level = logging.ERROR if isinstance(ours, UsersFailedError) else logging.WARNING
-    fields = {"code": code.name}
+            return UsersBusyError(_retry_after(error))
+        case grpc.StatusCode.UNIMPLEMENTED if is_newer:
+            return UsersOutdatedError(error.code().name)
+    return UsersFailedError(error.code().name)
+
+
+def _fields_of(error: grpc.aio.AioRpcError) -> dict[str, str]:
+    fields = {"code": error.code().name}
     if "last error" in (details := error.details() or ""):
         fields["cause"] = details  # what gRPC says of connections that fail; a failed handshake is told nowhere else
-    logger.log(level, "the user service did not answer", extra=fields)
-    return ours
+    return fields
 
 
 def _retry_after(error: grpc.aio.AioRpcError) -> int:

@@ -64,8 +64,9 @@ class Gate:
         """Change the key as docs/kubernetes.md says, and return the new one."""
         old = self.key()
         page = (CHARTS.parent / "docs" / "kubernetes.md").read_text()
-        (steps,) = re.findall(r"\*\*To rotate the JWT key\*\*.*?```sh\n(.*?)```", page, re.DOTALL)
-        self.run(steps.replace("vp-gateway-svc", self.name))
+        (section,) = re.findall(r"\*\*To rotate the JWT key\*\*(.*?)\n\*\*To change", page, re.DOTALL)
+        for step in re.findall(r"```sh\n(.*?)```", section, re.DOTALL):
+            self.run(step.replace("vp-gateway-svc", self.name))
         assert self.key() != old
         return self.key()
 

@@ -13,8 +13,8 @@ USERS = 'job="user-svc"'
 JOBS = 'job=~"gateway-svc|user-svc"'
 
 LOGIN = "/api/login"
-HASHING_ROUTES = (LOGIN, "/api/register")
-"""Routes that hash a password, which takes about a second of a core."""
+HASHING_ROUTES = (LOGIN, "/api/register", "/api/sessions")
+"""Routes that hash a password, which takes about a second of a core; the list of sessions shares its route with one."""
 OPERATION = 'method!="other"'
 """Selects the routes that there are: unknown paths, which can be asked for in any number, must not hide errors."""
 
@@ -51,6 +51,8 @@ BURNS = (
 
 SNAPSHOT_AGE = 30
 """Seconds; a gateway lists the registry anew every 5."""
+REVOCATIONS_AGE = 30
+"""Seconds; a gateway reads what was revoked every second."""
 REGISTRATIONS = 3
 """Registrations anew in a quarter of an hour. A restart of etcd takes one, or two when its data are lost."""
 REFUSED_HASHES = 0.05
@@ -63,6 +65,9 @@ CERTIFICATE_LAST_DAY = 1
 """Days after which connections fail unless somebody acts now."""
 BAD_TOKENS = 0.2
 """Of the tokens that were sent, the part that proves nothing. Expired ones do not count: every client has one a day."""
+
+RECOVERED = 0.05
+"""Of the refreshes that give a new token, the part that follows on a lost answer; phones lose one now and then."""
 
 
 def pool_in_use(selector: str) -> str:

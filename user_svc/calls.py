@@ -35,6 +35,9 @@ _LEVELS = {
 }
 """Of the line of a call; that of every other status is a warning."""
 
+_POLLED = {"ListRevocations"}
+"""Methods that each gateway calls once a second: their lines tell nothing at INFO."""
+
 _FAULTS = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL}
 """Those that the conventions call a server's errors; the others are its caller's."""
 
@@ -114,7 +117,8 @@ class CallInterceptor(grpc.ServerInterceptor):
             fields: dict[str, object] = {}
             try:
                 answer = behavior(request, context)
-                fields["result"] = answer.code
+                if (result := getattr(answer, "code", None)) is not None:
+                    fields["result"] = result
             except Exception as error:  # noqa: BLE001  # each has its status
                 code, details, describe = _failure(error)
                 fields = describe(error)
@@ -127,7 +131,8 @@ class CallInterceptor(grpc.ServerInterceptor):
                 seconds.observe(duration)
                 metrics.grpc_handled.labels(self._service, method, code.name).inc()
                 fields |= {"method": method, "code": code.name, "duration": round(duration, 6)}
-                level = _LEVELS.get(code, logging.WARNING)
+                is_polled = method in _POLLED and code is grpc.StatusCode.OK
+                level = logging.DEBUG if is_polled else _LEVELS.get(code, logging.WARNING)
                 result = fields.get("result")
                 always = code.name if level > logging.INFO else result if result in ALWAYS_LOGGED else None
                 if always is not None:

@@ -110,7 +110,7 @@ class Database:
 
     @contextmanager
     def connection(self, query: str, summary: str) -> Iterator[Connection]:
-        """Lend a connection of the pool for one statement, which the log calls `query`.
+        """Lend a connection of the pool for one statement, or a few at once, which the log calls `query`.
 
         Its span is named after `summary`, such as `SELECT users`; values are in neither.
 
@@ -136,6 +136,22 @@ class Database:
                 if cause is None:
                     raise
                 raise (RolledBackError if is_rolled_back(error) else DatabaseUnavailableError)(cause) from None
+
+    @contextmanager
+    def transaction(self, query: str, summary: str) -> Iterator[Connection]:
+        """Lend a connection as connection() does, for statements that are committed together or not at all.
+
+        When the connection is lost, it is unknown whether they were committed.
+        """
+        with self.connection(query, summary) as connection:
+            # SQLite: a transaction that begins by reading could not go on to write beside another one's writing
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if self.source.file else "BEGIN")
+            try:
+                yield connection
+                connection.exec_driver_sql("COMMIT")
+            except BaseException:
+                connection.invalidate()  # which rolls back, also where no answer to ROLLBACK would come
+                raise
 
     def renew(self) -> None:
         """Replace each connection before it is lent again: another server may be behind the address."""

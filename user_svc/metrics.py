@@ -23,6 +23,10 @@ grpc_seconds = Histogram(
 logins = Counter("logins_total", "Logins by result.", ["result"])
 registrations = Counter("registrations_total", "Registrations by result.", ["result"])
 
+sessions_opened = Counter("sessions_opened_total", "Sessions that were opened.")
+session_refreshes = Counter("session_refreshes_total", "Presentations of refresh tokens by result.", ["result"])
+sessions_ended = Counter("sessions_ended_total", "Sessions that ended before they expired, by reason.", ["reason"])
+
 hash_seconds = Histogram("password_hash_seconds", "Seconds that a password took on a core.", buckets=HASH_BUCKETS)
 hash_queue_depth = Gauge("password_hash_queue_depth", "Calls that wait for a core to hash on.")
 hash_rejected = Counter("password_hash_rejected_total", "Calls refused because they could not be hashed in time.")
@@ -50,6 +54,13 @@ for _result in ("success", "denied", "invalid"):
     logins.labels(_result)
 for _result in ("created", "duplicate", "invalid"):
     registrations.labels(_result)
+for _result in (
+    *("rotated", "repeated", "recovered", "reused", "reused_before"),
+    *("unknown", "expired", "ended", "password_changed", "disabled"),
+):
+    session_refreshes.labels(_result)
+for _reason in ("logout", "logout_all", "limit", "reused"):
+    sessions_ended.labels(_reason)
 
 
 def declare_calls(service: str, methods: Iterable[str], codes: Iterable[str]) -> None:

@@ -11,10 +11,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from service_kit.threads import EssentialThread
 from user_svc import metrics, schema
 from user_svc.database import Database
-from user_svc.database_errors import code_name, explain
+from user_svc.database_errors import DatabaseUnavailableError, code_name, explain
 
 READ_ONLY = "READ_ONLY"
-"""The cause, in logs, of a registration refused because the database accepts no writes."""
+"""The cause, in logs, of a call refused because the database accepts no writes."""
 
 INTERVAL = 1.0
 """Seconds between two questions to the database."""
@@ -60,6 +60,13 @@ class DatabaseMonitor:
     def writable(self) -> bool:
         """Whether it also accepted writes then, as a replica or a demoted primary does not."""
         return self._writable
+
+    def require(self, *, writable: bool = False) -> None:
+        """Raise DatabaseUnavailableError unless the database answered, or even accepted writes, when last asked."""
+        if not self._answers:
+            raise DatabaseUnavailableError("NOT_ANSWERING")
+        if writable and not self._writable:
+            raise DatabaseUnavailableError(READ_ONLY)
 
     def start(self) -> None:
         """Start asking."""

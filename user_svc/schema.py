@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from pymysql.constants import ER
-from sqlalchemy import Column, Connection, MetaData, String, Table
+from sqlalchemy import Column, Connection, MetaData, String, Table, delete
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
@@ -109,8 +109,10 @@ def _apply(config: Config, connection: Connection) -> None:
     before = _current(connection)
     try:
         connection.execute(CreateTable(_VERSIONS, if_not_exists=True))
+        _drop_earlier(connection)
         command.upgrade(config, "head")
     except (SQLAlchemyError, CommandError):
+        _drop_earlier(connection)
         if _current(connection) == before:
             raise
     else:
@@ -128,4 +130,14 @@ def _is_current(connection: Connection, scripts: ScriptDirectory) -> bool:
 
 
 def _current(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+    """Return the revision that the schema has, None before the first.
+
+    A process without a lock may write the first revision after another has written the second: the highest counts.
+    """
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    return max(context.get_current_heads(), default=None)
+
+
+def _drop_earlier(connection: Connection) -> None:
+    if (current := _current(connection)) is not None:
+        connection.execute(delete(_VERSIONS).where(_VERSIONS.c.version_num < current))

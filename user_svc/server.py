@@ -28,6 +28,7 @@ from user_svc.hash_queue import HashQueue
 from user_svc.health import Health, Liveness
 from user_svc.monitor import DatabaseMonitor
 from user_svc.passwords import Hasher
+from user_svc.sessions import Purge, SessionStore
 from user_svc.store import Store
 from user_svc.stored_costs import StoredCosts
 
@@ -97,8 +98,9 @@ class Server:
         methods = user_pb2.DESCRIPTOR.services_by_name["UserService"].methods_by_name
         metrics.declare_calls(SERVICE, methods, [code.name for code in STATUSES])
         store = Store(self._database)
-        users = service.UserService(store, self._hash_queue, self._monitor)
+        users = service.UserService(store, SessionStore(self._database), self._hash_queue, self._monitor)
         self._stored_costs = StoredCosts(store, hasher, lambda: self._monitor.answers)
+        self._purge = Purge(self._database, lambda: self._monitor.writable)
         user_pb2_grpc.add_UserServiceServicer_to_server(users, self._grpc)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._grpc)
         if settings.grpc_reflection:
@@ -108,7 +110,10 @@ class Server:
         )
         self.port = address.port
         self._registrar = self._make_registrar()
-        threads = [self._monitor.thread, self._stored_costs.thread, self._health.thread, self._reader.thread]
+        threads = [
+            *(self._monitor.thread, self._stored_costs.thread, self._purge.thread),
+            *(self._health.thread, self._reader.thread),
+        ]
         if self._registrar is not None:
             threads.append(self._registrar.thread)
         self._liveness = Liveness(address.target, threads, certificates)
@@ -131,6 +136,7 @@ class Server:
             logger.info("gRPC is in clear: GRPC_TLS_CERT_FILE is not set")
         self._monitor.start()
         self._stored_costs.start()
+        self._purge.start()
         if self._registrar is not None:
             self._registrar.start()
         else:
@@ -153,6 +159,7 @@ class Server:
         _bound_the_rest()
         self._health.stop()
         self._stored_costs.stop()
+        self._purge.stop()
         self._hash_queue.close(timeout=1.0)
         self._monitor.stop(timeout=1.0)
         self._database.close()

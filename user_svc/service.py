@@ -4,38 +4,36 @@ from functools import partial
 
 import grpc
 
-from protos.user.v1 import user_pb2, user_pb2_grpc
+from protos.user.v1 import user_pb2
 from user_svc import fields, metrics
-from user_svc.database_errors import DatabaseUnavailableError
 from user_svc.hash_queue import CALL_SECONDS, HashQueue
-from user_svc.monitor import READ_ONLY, DatabaseMonitor
+from user_svc.monitor import DatabaseMonitor
 from user_svc.passwords import spellings
+from user_svc.sessions import SessionService, SessionStore
 from user_svc.store import NameTakenError, Store
 
 _REFUSAL_SECONDS = 0.5
 """Kept of each call's time, so that the refusal arrives before the deadline."""
 
 
-class UserService(user_pb2_grpc.UserServiceServicer):
-    """Register and Login.
+class UserService(SessionService):
+    """Register and Login, beside the RPCs of sessions.
 
     A business outcome is an OK answer with `code` and `msg`; only failures of the system are gRPC statuses.
     """
 
-    def __init__(self, store: Store, queue: HashQueue, monitor: DatabaseMonitor) -> None:
+    def __init__(self, store: Store, sessions: SessionStore, queue: HashQueue, monitor: DatabaseMonitor) -> None:
         """`monitor` tells from memory whether the database can be read and written."""
+        super().__init__(sessions, monitor)
         self._store = store
         self._queue = queue
-        self._monitor = monitor
 
     def Register(self, request: user_pb2.RegisterRequest, context: grpc.ServicerContext) -> user_pb2.RegisterResponse:
         """Create a user."""
         if problem := fields.problem(request.username, request.password):
             metrics.registrations.labels("invalid").inc()
             return user_pb2.RegisterResponse(code=400, msg=f"参数错误: {problem}")
-        self._raise_if_unusable()
-        if not self._monitor.writable:
-            raise DatabaseUnavailableError(READ_ONLY)
+        self._monitor.require(writable=True)
         if self._store.is_taken(request.username, _patience(context)):
             return _taken()
         with self._queue.admit(context.time_remaining(), context.add_callback, hashes=1) as admission:
@@ -52,24 +50,24 @@ class UserService(user_pb2_grpc.UserServiceServicer):
         if problem := fields.problem(request.username, request.password):
             metrics.logins.labels("invalid").inc()
             return user_pb2.LoginResponse(code=400, msg=f"参数错误: {problem}")
-        self._raise_if_unusable()
+        self._monitor.require()
         candidates = spellings(request.password)
         self._queue.require_room(context.time_remaining(), checks=len(candidates))
         account = self._store.find(request.username, _patience(context))
         stored = account.password_hash if account else None
         with self._queue.admit(context.time_remaining(), context.add_callback, checks=len(candidates)) as admission:
             password = next((each for each in candidates if admission.check(each, stored)), None)
-        if account is None or password is None:
+        if account is None or password is None or account.is_disabled:
             metrics.logins.labels("denied").inc()
-            return user_pb2.LoginResponse(code=401, msg="密码错误")
+            return user_pb2.LoginResponse(
+                code=401, msg="密码错误", disabled=account is not None and password is not None
+            )
         if self._monitor.writable:
             self._queue.renew(password, account.password_hash, partial(self._store.replace_hash, account))
         metrics.logins.labels("success").inc()
-        return user_pb2.LoginResponse(code=200, msg="登录成功", user_id=account.id, username=account.username)
-
-    def _raise_if_unusable(self) -> None:
-        if not self._monitor.answers:
-            raise DatabaseUnavailableError("NOT_ANSWERING")
+        return user_pb2.LoginResponse(
+            code=200, msg="登录成功", user_id=account.id, username=account.username, generation=account.generation
+        )
 
 
 def _patience(context: grpc.ServicerContext) -> float:

@@ -2,10 +2,9 @@
 
 import logging
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import sqlalchemy
 from pymysql.constants import ER
@@ -27,19 +26,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
 from user_svc.database import Database
-from user_svc.database_errors import DatabaseUnavailableError, RolledBackError, code_name
+from user_svc.database_errors import DatabaseUnavailableError, code_name
 from user_svc.passwords import cost_of
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
-"""Seconds between two executions of a statement, at most: those that collided must not do so again."""
+from user_svc.repeats import repeat
 
 _Id = mysql.BIGINT(unsigned=True).with_variant(Integer(), "sqlite")
+_Generation = Integer().with_variant(mysql.INTEGER(unsigned=True), "mysql", "mariadb")
 _Moment = DateTime().with_variant(mysql.DATETIME(fsp=3), "mysql", "mariadb")
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +53,12 @@ class User(SQLModel, table=True):
     updated_at: datetime | None = Field(default=None, sa_column=Column(_Moment))
     deleted_at: datetime | None = Field(default=None, sa_column=Column(_Moment))
     """When set the row is as good as gone, though its name stays taken."""
+    disabled_at: datetime | None = Field(default=None, sa_column=Column(_Moment))
+    """When set the user cannot log in."""
+    generation: int = Field(default=0, sa_column=Column(_Generation, nullable=False, server_default="0"))
+    """Of the user's tokens: those of earlier ones are void."""
+    generation_at: datetime | None = Field(default=None, sa_column=Column(_Moment))
+    """When the generation last went up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,9 @@ class Account:
     username: str
     """As it was registered."""
     password_hash: str = field(repr=False)
+    generation: int
+    """Of the user's tokens when the hash was read."""
+    is_disabled: bool
 
 
 class NameTakenError(Exception):
@@ -75,24 +79,28 @@ class NameTakenError(Exception):
 
 
 # Statements are built once: on these tables SQLAlchemy's Core runs at three times the rate of its ORM.
-_users: Table = SQLModel.metadata.tables["users"]
-_FIND = select(_users.c.id, _users.c.username, _users.c.password).where(
-    _users.c.username == bindparam("name"), _users.c.deleted_at.is_(None)
-)
-_HOLDER = select(_users.c.id, _users.c.password).where(_users.c.username == bindparam("name"))
-_ADD = insert(_users)
+users: Table = SQLModel.metadata.tables["users"]
+_FIND = select(
+    users.c.id,
+    users.c.username,
+    users.c.password,
+    users.c.generation,
+    users.c.disabled_at.is_not(None).label("is_disabled"),
+).where(users.c.username == bindparam("name"), users.c.deleted_at.is_(None))
+_HOLDER = select(users.c.id, users.c.password).where(users.c.username == bindparam("name"))
+_ADD = insert(users)
 _REPLACE = (
-    update(_users)
-    .where(_users.c.id == bindparam("which"), _users.c.password == bindparam("old"))
+    update(users)
+    .where(users.c.id == bindparam("which"), users.c.password == bindparam("old"))
     .values(password=bindparam("new"), updated_at=bindparam("now"))
 )
 _PIECE = 10_000
 """Rows that one statement reads at most, so that it takes milliseconds in a table of any size."""
-_is_hash = and_(_users.c.deleted_at.is_(None), func.length(_users.c.password) == 60)
+_is_hash = and_(users.c.deleted_at.is_(None), func.length(users.c.password) == 60)
 _FORMATS = (
-    select(_users.c.id, case((_is_hash, func.substr(_users.c.password, 1, 7))).label("format"))
-    .where(_users.c.id > bindparam("after"))
-    .order_by(_users.c.id)
+    select(users.c.id, case((_is_hash, func.substr(users.c.password, 1, 7))).label("format"))
+    .where(users.c.id > bindparam("after"))
+    .order_by(users.c.id)
     .limit(_PIECE)
     .subquery()
 )
@@ -112,11 +120,11 @@ class Store:
 
     def find(self, username: str, patience: float = 0.0) -> Account | None:
         """Return the user of this name, in whatever case."""
-        row = _repeat(lambda: self._first("find", _FIND, username), patience)
+        row = repeat(lambda: self._first("find", _FIND, username), patience)
         # An adopted collation may also equate names that are not the same, such as Ángel and angel.
         if row is None or row.username.lower() != username.lower():
             return None
-        return Account(row.id, row.username, row.password)
+        return Account(row.id, row.username, row.password, row.generation, bool(row.is_disabled))
 
     def highest_cost(self) -> int | None:
         """Return the highest cost of the users' hashes, None when there is none; takes many statements."""
@@ -132,7 +140,7 @@ class Store:
 
     def is_taken(self, username: str, patience: float = 0.0) -> bool:
         """Tell whether a row holds this name, in whatever case."""
-        return _repeat(lambda: self._first("is_taken", _HOLDER, username), patience) is not None
+        return repeat(lambda: self._first("is_taken", _HOLDER, username), patience) is not None
 
     def add(self, username: str, password_hash: str, patience: float = 0.0) -> int:
         """Insert a user and return the id.
@@ -147,7 +155,7 @@ class Store:
         """
         now = datetime.now(UTC)
         row = {"username": username, "password": password_hash, "created_at": now, "updated_at": now}
-        return _repeat(lambda: self._insert(row), patience, on=DatabaseUnavailableError)
+        return repeat(lambda: self._insert(row), patience, on=DatabaseUnavailableError)
 
     def _insert(self, row: dict[str, object]) -> int:
         with self._database.connection("add", "INSERT users") as connection:
@@ -177,21 +185,6 @@ class Store:
         values = {"which": account.id, "old": account.password_hash, "new": password_hash, "now": datetime.now(UTC)}
         with self._database.connection("replace_hash", "UPDATE users") as connection:
             connection.execute(_REPLACE, values)
-
-
-def _repeat(operation: Callable[[], T], patience: float, *, on: type[Exception] = RolledBackError) -> T:
-    return Retrying(
-        retry=retry_if_exception_type(on),
-        wait=wait_random_exponential(multiplier=_FIRST_PAUSE, max=_LONGEST_PAUSE),
-        stop=stop_before_delay(patience),
-        before_sleep=_log_repetition,
-        reraise=True,
-    )(operation)
-
-
-def _log_repetition(state: RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    logger.info("executing a statement again", extra={"cause": str(error), "attempt": state.attempt_number})
 
 
 def _is_duplicate(error: IntegrityError) -> bool:

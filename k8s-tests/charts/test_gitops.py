@@ -39,6 +39,10 @@ def _mounted(manifests: list[Manifest]) -> dict[str, set[str]]:
         for volume in pod["volumes"]:
             if secret := volume.get("secret"):
                 needed.setdefault(secret["secretName"], set()).update(item["key"] for item in secret["items"])
+            for source in volume.get("projected", {}).get("sources", []):
+                if not source["secret"].get("optional"):
+                    items = source["secret"]["items"]
+                    needed.setdefault(source["secret"]["name"], set()).update(item["key"] for item in items)
     return needed
 
 

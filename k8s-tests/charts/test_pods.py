@@ -34,7 +34,13 @@ def test_the_restricted_standard_and_more(variant: str) -> None:
         assert pod["enableServiceLinks"] is False, name
         assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys(), name
         for volume in pod.get("volumes", []):
-            assert volume.keys() - {"name"} <= {"configMap", "emptyDir", "persistentVolumeClaim", "secret"}, name
+            assert volume.keys() - {"name"} <= {
+                "configMap",
+                "emptyDir",
+                "persistentVolumeClaim",
+                "projected",
+                "secret",
+            }, name
         for container in containers(pod):
             own = container["securityContext"]
             assert own["readOnlyRootFilesystem"] is True, name
@@ -53,6 +59,24 @@ def test_no_secret_is_anywhere_but_in_secrets(variant: str) -> None:
                 if re.search("PASSWORD|SECRET", variable["name"]):
                     is_file = variable["name"].endswith("_FILE") and variable["value"].startswith("/run/secrets/")
                     assert is_file or "secretKeyRef" in variable["valueFrom"], f"{name}: {variable['name']}"
+
+
+def test_current_and_previous_keys_are_files_of_one_volume() -> None:
+    """Variables are never read again, and files of two volumes may be of different versions of the Secret."""
+    pod = of_kind(render("gateway-svc"), "Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    paths = {each["name"]: each["value"] for each in container["env"] if each["name"].startswith("JWT_")}
+    (mount,) = [each for each in container["volumeMounts"] if each["name"] == "jwt"]
+    assert paths == {
+        "JWT_SECRET_FILE": f"{mount['mountPath']}/jwt-secret",
+        "JWT_PREVIOUS_SECRETS_FILE": f"{mount['mountPath']}/jwt-previous-secrets",
+    }
+    assert "subPath" not in mount  # which would never be renewed
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "jwt"]
+    sources = [source["secret"] for source in volume["projected"]["sources"]]
+    optional = {source["items"][0]["key"]: source.get("optional", False) for source in sources}
+    assert optional == {"jwt-secret": False, "jwt-previous-secrets": True}
+    assert len({source["name"] for source in sources}) == 1
 
 
 @pytest.mark.parametrize("service", ["user-svc", "gateway-svc"])

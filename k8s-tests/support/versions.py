@@ -15,8 +15,8 @@ MIGRATION = '''"""Adds what only a later version knows."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
@@ -42,7 +42,7 @@ def migration_file() -> Manifest:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "migration"},
-        "data": {"0002_later.py": MIGRATION},
+        "data": {"0003_later.py": MIGRATION},
     }
 
 
@@ -53,8 +53,8 @@ def with_migration() -> dict[str, Any]:
         "extraVolumeMounts": [
             {
                 "name": "migration",
-                "mountPath": "/app/user_svc/migrations/versions/0002_later.py",
-                "subPath": "0002_later.py",
+                "mountPath": "/app/user_svc/migrations/versions/0003_later.py",
+                "subPath": "0003_later.py",
                 "readOnly": True,
             }
         ],

@@ -22,6 +22,7 @@ from monitoring.limits import (
     JOBS,
     OPERATION,
     PROMPTNESS,
+    REVOCATIONS_AGE,
     SNAPSHOT_AGE,
 )
 from monitoring.rules.objectives import FAILED, SLOW
@@ -30,7 +31,7 @@ _HASHING = f'route=~"{"|".join(HASHING_ROUTES)}"'
 _OTHERS = f'route!~"{"|".join(HASHING_ROUTES)}"'
 _FASTEST, _SLOWEST = BURNS[0], BURNS[-1]
 _SENT = f'token_verifications_total{{{GATEWAYS},result!~"missing|not_bearer"}}'
-_BAD = f'token_verifications_total{{{GATEWAYS},result!~"ok|expired|missing|not_bearer"}}'
+_BAD = f'token_verifications_total{{{GATEWAYS},result!~"ok|expired|revoked|missing|not_bearer"}}'
 
 
 def build() -> Dashboard:
@@ -145,7 +146,8 @@ def build() -> Dashboard:
             graph(
                 "Which tokens prove nothing?",
                 "Their part of all tokens that are sent, by what is wrong with them; those that have merely expired "
-                "are left out. `bad_signature` after a rollout: a key was changed without keeping the old one.",
+                "or were revoked are left out. `bad_signature` after a rollout: a key was changed without keeping the "
+                "old one.",
                 "percentunit",
                 {
                     "{{result}}": (
@@ -178,6 +180,28 @@ def build() -> Dashboard:
         )
         .with_panel(
             graph(
+                "How do refreshes of sessions end?",
+                "`rotated` and `repeated` are normal, `recovered` follows on an answer that was lost on the way. "
+                "`reused` is a refresh token that two parties had: its session ended.",
+                "ops",
+                {"{{result}}": rate("session_refreshes_total", USER_SERVICES, "result")},
+                stacked=True,
+            )
+        )
+        .with_panel(
+            graph(
+                "How many sessions open and end?",
+                "Those that end before they expire by reason: `logout`, `logout_all`, `reused`, or `limit`, the 51st "
+                "of a user.",
+                "ops",
+                {
+                    "opened": f"sum (rate(sessions_opened_total{{{USER_SERVICES}}}[$__rate_interval]))",
+                    "{{reason}}": rate("sessions_ended_total", USER_SERVICES, "reason"),
+                },
+            )
+        )
+        .with_panel(
+            graph(
                 "Which versions run?",
                 "Instances by service and version. Two versions of one service are a rollout, or one that is stuck.",
                 "short",
@@ -185,6 +209,49 @@ def build() -> Dashboard:
                     "{{job}} {{version}}": (
                         f'count by (job, version) (build_info{{{JOBS},namespace=~"$namespace",instance=~"$instance"}})'
                     )
+                },
+            )
+        )
+        .with_row(Row("How do sessions do?"))
+        .with_panel(
+            graph(
+                "With what do clients prove who they are?",
+                "Accepted tokens by kind. `legacy` are those of the Go system and of older gateways, without a "
+                "generation: when there are none left, none need be accepted.",
+                "ops",
+                {"{{kind}}": rate("tokens_accepted_total", GATEWAYS, "kind")},
+                stacked=True,
+            )
+        )
+        .with_panel(
+            graph(
+                "Which refresh tokens are none of ours?",
+                "By what is wrong with them, as far as the gateway can tell by itself. `bad_mac`: somebody tries "
+                "forged ones. `unknown_key`: a key was removed too early, or long ago.",
+                "ops",
+                {"{{result}}": rate("refresh_tokens_checked_total", GATEWAYS, "result")},
+                stacked=True,
+            )
+        )
+        .with_panel(
+            graph(
+                "How old is what each gateway knows of logouts?",
+                "What was revoked is read every second. Older than that: the database or the user services are away, "
+                "and tokens that were logged out since are accepted until they expire.",
+                "s",
+                {"{{instance}}": f"revocations_age_seconds{{{GATEWAYS}}}"},
+                alarm=REVOCATIONS_AGE,
+            )
+        )
+        .with_panel(
+            graph(
+                "How many keys are in use?",
+                "Secrets whose tokens are accepted, by gateway: two during a rotation. The other lines are changes of "
+                "the files a second, and readings that could not be used.",
+                "short",
+                {
+                    "{{instance}}": f"signing_keys{{{GATEWAYS}}}",
+                    "{{instance}} {{result}}": rate("key_reloads_total", GATEWAYS, "instance, result"),
                 },
             )
         )

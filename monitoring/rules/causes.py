@@ -9,8 +9,10 @@ from monitoring.limits import (
     FEWEST_BAD,
     GATEWAY,
     POOL_IN_USE,
+    RECOVERED,
     REFUSED_HASHES,
     REGISTRATIONS,
+    REVOCATIONS_AGE,
     SNAPSHOT_AGE,
     USERS,
     Severity,
@@ -26,7 +28,7 @@ _EXPIRY: tuple[tuple[Severity, int], ...] = (("critical", CERTIFICATE_LAST_DAY),
 def gateway_group() -> dict[str, Any]:
     """Return what the gateways' series tell."""
     sent = f'token_verifications_total{{{GATEWAY},result!~"missing|not_bearer"}}'
-    bad = f'token_verifications_total{{{GATEWAY},result!~"ok|expired|missing|not_bearer"}}'
+    bad = f'token_verifications_total{{{GATEWAY},result!~"ok|expired|revoked|missing|not_bearer"}}'
     return {
         "name": "video-platform-gateway-svc",
         "rules": [
@@ -52,6 +54,28 @@ def gateway_group() -> dict[str, Any]:
                 ),
             ),
             alert(
+                "RevocationsStale",
+                "warning",
+                f"revocations_age_seconds{{{GATEWAY}}} > {REVOCATIONS_AGE}",
+                wait="1m",
+                summary=f"A gateway {_IN} does not learn of logouts",
+                description=(
+                    "{{ $labels.instance }} last read what was revoked {{ $value | humanizeDuration }} ago. It goes on "
+                    "accepting tokens that were logged out since, until they expire."
+                ),
+            ),
+            alert(
+                "KeyReloadFailed",
+                "warning",
+                f'increase(key_reloads_total{{{GATEWAY},result="failed"}}[5m]) > 0',
+                wait="5m",
+                summary=f"A gateway {_IN} cannot use the new keys of tokens",
+                description=(
+                    "{{ $labels.instance }} found JWT_SECRET_FILE or JWT_PREVIOUS_SECRETS_FILE missing, empty, too "
+                    "short or no secret, and goes on with the keys before. Gateways with other keys refuse its tokens."
+                ),
+            ),
+            alert(
                 "TokenVerificationFailures",
                 "warning",
                 f"{_total('rate', bad)}\n/\n{_total('rate', sent)}\n> {BAD_TOKENS:g}\n"
@@ -60,7 +84,7 @@ def gateway_group() -> dict[str, Any]:
                 summary=f"Gateways {_IN} refuse many tokens",
                 description=(
                     "{{ $value | humanizePercentage }} of the tokens that clients send are not ours, though not merely "
-                    "expired: a key was changed without keeping the old one, or somebody tries forged ones."
+                    "expired or revoked: a key was changed without keeping the old one, or somebody tries forged ones."
                 ),
             ),
         ],
@@ -71,6 +95,9 @@ def users_group() -> dict[str, Any]:
     """Return what the user services' series tell."""
     refused = f"password_hash_rejected_total{{{USERS}}}"
     hashed = f"password_hash_seconds_count{{{USERS}}}"
+    reused = f'session_refreshes_total{{{USERS},result="reused"}}'
+    recovered = f'session_refreshes_total{{{USERS},result="recovered"}}'
+    renewed = f'session_refreshes_total{{{USERS},result=~"rotated|recovered"}}'
     return {
         "name": "video-platform-user-svc",
         "rules": [
@@ -123,6 +150,28 @@ def users_group() -> dict[str, Any]:
                 ),
             ),
             alert(
+                "RefreshTokensReused",
+                "warning",
+                f"{_total('increase', reused, '1h')} >= {FEWEST_BAD}",
+                summary=f"Sessions {_IN} end because two parties use their refresh tokens",
+                description=(
+                    "{{ $value | humanize }} sessions ended in an hour because a void refresh token was presented: "
+                    "tokens were stolen, or a client keeps old ones."
+                ),
+            ),
+            alert(
+                "RefreshRecoveriesHigh",
+                "warning",
+                f"{_total('rate', recovered)}\n/\n{_total('rate', renewed)}\n> {RECOVERED:g}\n"
+                f"and {_total('increase', recovered)} >= {FEWEST_BAD}",
+                wait="10m",
+                summary=f"Answers to refreshes {_IN} get lost",
+                description=(
+                    "{{ $value | humanizePercentage }} of the refreshes repeat one whose answer did not arrive: "
+                    "something between clients and gateways cuts connections, or a client does not store what it gets."
+                ),
+            ),
+            alert(
                 "DatabasePoolExhausted",
                 "warning",
                 f"{pool_in_use(USERS)} >= {POOL_IN_USE}",
@@ -147,14 +196,14 @@ def users_group() -> dict[str, Any]:
                 f"max by (namespace, release, job) (database_read_only{{{USERS}}}) == 1",
                 wait="1m",
                 summary=f"The database {_IN} accepts no writes",
-                description="Registering is answered by 503. Logging in and profiles work.",
+                description="Registering and all about sessions is answered by 503. /api/login and profiles work.",
             ),
         ],
     }
 
 
-def _total(function: str, series: str) -> str:
-    return f"sum by (namespace, release, job) ({function}({series}[5m]))"
+def _total(function: str, series: str, over: str = "5m") -> str:
+    return f"sum by (namespace, release, job) ({function}({series}[{over}]))"
 
 
 def _none_up(selector: str) -> str:

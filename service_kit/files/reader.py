@@ -33,6 +33,8 @@ class File(NamedTuple):
     setting: str
     """What names it, such as `GRPC_TLS_CERT_FILE`, for people."""
     path: Path
+    optional: bool = False
+    """Whether it may be missing, which is the same as empty."""
 
 
 class UnusableFileError(ValueError):
@@ -58,6 +60,7 @@ class MountedFiles(Generic[T]):
         self._files = tuple(files)
         self._parse = parse
         self._listeners: list[Callable[[], None]] = []
+        self._failure_listeners: list[Callable[[], None]] = []
         self._cause = ""
         self._contents = _read(self._files)
         self.value = parse(self._contents)
@@ -73,6 +76,10 @@ class MountedFiles(Generic[T]):
         """Have `listener` called on the reader's thread after `value` has changed."""
         self._listeners.append(listener)
 
+    def on_failure(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called on the reader's thread after each reading that could not be used."""
+        self._failure_listeners.append(listener)
+
     def check(self) -> None:
         """Read the files, and keep what there is unless they have changed and can be used."""
         try:
@@ -86,6 +93,8 @@ class MountedFiles(Generic[T]):
             if str(error) != self._cause:
                 self._cause = str(error)
                 logger.warning("a mounted file cannot be used, the one before is kept", extra={"cause": self._cause})
+            for listener in self._failure_listeners:
+                listener()
             return
         changed = [file.path for file in self._files if contents[file] != self._contents[file]]
         self._contents, self._cause = contents, ""
@@ -144,13 +153,22 @@ def password(contents: Contents) -> str:
         UnusableFileError: when it is empty or not UTF-8.
     """
     ((file, data),) = contents.items()
-    try:
-        text = data.decode().rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise UnusableFileError(file, "is not UTF-8") from None
+    text = text_of(file, data)
     if not text:
         raise UnusableFileError(file, "is empty")
     return text
+
+
+def text_of(file: File, data: bytes) -> str:
+    """Return the text of a file, without the line's end.
+
+    Raises:
+        UnusableFileError: when it is not UTF-8.
+    """
+    try:
+        return data.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise UnusableFileError(file, "is not UTF-8") from None
 
 
 def _read(files: Sequence[File]) -> dict[File, bytes]:
@@ -160,7 +178,7 @@ def _read(files: Sequence[File]) -> dict[File, bytes]:
         try:
             for file in files:
                 path = _resolve(file.path.absolute(), versions)
-                contents[file] = path.read_bytes()
+                contents[file] = _bytes_of(path, file.optional and (attempt + 1 == _ATTEMPTS or path.parent.exists()))
         except FileNotFoundError:
             if attempt + 1 == _ATTEMPTS:
                 raise UnusableFileError(file, "does not exist") from None
@@ -169,6 +187,15 @@ def _read(files: Sequence[File]) -> dict[File, bytes]:
         else:
             return contents
     raise AssertionError
+
+
+def _bytes_of(path: Path, may_be_missing: bool) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        if may_be_missing:
+            return b""
+        raise
 
 
 def _resolve(path: Path, versions: dict[Path, Path]) -> Path:

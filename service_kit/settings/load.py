@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import ClassVar, NoReturn, TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -33,6 +33,8 @@ class ServiceSettings(BaseSettings):
         frozen=True,
         hide_input_in_errors=True,
     )
+    optional_files: ClassVar[frozenset[str]] = frozenset()
+    """The fields whose file may be missing or empty, which is the same as not set."""
 
     @classmethod
     def settings_customise_sources(
@@ -102,7 +104,7 @@ def _read_mounted(settings: type[ServiceSettings]) -> tuple[dict[str, str | None
     problems: dict[str, str] = {}
     for field in settings.model_fields:
         try:
-            path, value = _mounted(field.upper(), sources)
+            path, value = _mounted(field.upper(), sources, optional=field in settings.optional_files)
         except ValueError as error:
             problems[field.upper()] = str(error)
         else:
@@ -113,7 +115,7 @@ def _read_mounted(settings: type[ServiceSettings]) -> tuple[dict[str, str | None
     return values, problems
 
 
-def _mounted(name: str, sources: list[Mapping[str, str | None]]) -> tuple[str | None, str | None]:
+def _mounted(name: str, sources: list[Mapping[str, str | None]], *, optional: bool) -> tuple[str | None, str | None]:
     """Return the file that `name`_FILE names and what stands in it, or None twice when no file gives the variable.
 
     Raises:
@@ -132,10 +134,12 @@ def _mounted(name: str, sources: list[Mapping[str, str | None]]) -> tuple[str | 
     try:
         value = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
+        if optional and isinstance(error, FileNotFoundError):
+            return path, None
         raise ValueError(f"{name}_FILE names a file that cannot be read: {_reason(error)}") from None
-    if not value:
+    if not value and not optional:
         raise ValueError(f"{name}_FILE names an empty file")
-    return path, value
+    return path, value or None
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:

@@ -26,9 +26,9 @@ def test_every_node_may_migrate_at_once(tmp_path: Path) -> None:
             databases[0].execute("SELECT 1", *statements)
             migrate(databases * 2, tmp_path)
             for database in databases:
-                assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0001"}]
+                assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0002"}]
                 assert len(database.execute("SHOW INDEX FROM users")) == 2
-                assert len(database.execute("DESCRIBE users")) == 6
+                assert len(database.execute("DESCRIBE users")) == 9
 
 
 def migrate(databases: Sequence[Database], folder: Path) -> None:

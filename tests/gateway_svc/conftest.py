@@ -28,7 +28,8 @@ def users() -> Iterator[UsersStub]:
 @pytest.fixture(autouse=True)
 def _unchanged_users(users: UsersStub) -> Iterator[None]:
     yield
-    users.before = users.refusal = None
+    users.before = users.refusal = users.feed_error = None
+    users.is_outdated = False
     users.cancelled.clear()
 
 

@@ -66,6 +66,7 @@ def test_a_token_says_who_it_is_for(client: httpx.Client) -> None:
         "username": CREDENTIALS["username"],
         "sub": str(user_id),
         "iss": "video-platform",
+        "gen": 0,
     }
 
 

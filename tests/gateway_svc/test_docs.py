@@ -76,7 +76,7 @@ def test_a_person_reads_and_tries_it(client: httpx.Client, gateway: Process, use
     base = f"http://127.0.0.1:{gateway.port}/"
     with Chromium() as browser:
         browser.open(f"{base}docs")
-        browser.wait_for("document.querySelectorAll('.opblock').length === 4")
+        browser.wait_for("document.querySelectorAll('.opblock').length === 12")
         assert browser.evaluate("document.querySelector('.title').textContent").startswith("Video platform user API")
 
         calls = len(users.calls)

@@ -109,8 +109,8 @@ def test_a_receiver_that_hangs_delays_neither_requests_nor_the_end(
         wait_until(lambda: causes(gateway), 15, what="a line that says so")
         wait_until(lambda: hung.connections, 1, what="the receiver to have been called")
         stop(gateway)
-    # the queue was full before the first measurement; 800 spans that were kept would be more than this
-    assert memory[-1] - memory[0] < 1_000_000, memory
+    # the queue was full before the first measurement; the 1,600 spans after it, if kept, take 4.6 MB
+    assert memory[-1] - memory[0] < 2_500_000, memory
     assert len(causes(gateway)) == 1
     assert is_all_json(gateway)
 

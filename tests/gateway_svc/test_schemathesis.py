@@ -25,6 +25,7 @@ def test_the_gateway_keeps_its_contract(gateway: Process, users: UsersStub, tmp_
         f"http://127.0.0.1:{gateway.port}/openapi.json",
         "--checks=all",
         f"--max-examples={EXAMPLES}",
+        "--exclude-path-regex=^/api/logout",  # which would end the token that the others are tried with
         f"--header=Authorization: Bearer {token}",
         "--request-timeout=10",
         "--no-color",
@@ -39,7 +40,7 @@ def test_the_gateway_keeps_its_contract(gateway: Process, users: UsersStub, tmp_
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "Tested: 4" in run.stdout, run.stdout
+    assert "Tested: 10" in run.stdout, run.stdout
     tried = re.search(r"(\d+) generated, (\d+) passed", run.stdout)
     assert tried, run.stdout
     assert int(tried[1]) == int(tried[2]) > 2 * EXAMPLES

@@ -6,6 +6,7 @@ import hmac
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from gateway_svc.tokens import LEEWAY, InvalidTokenError, Tokens, key_id
+from gateway_svc.tokens import LEEWAY, AccessTokens, InvalidTokenError, Keys, key_id
 from tests.gateway_svc.conftest import PREVIOUS, SECRET, StartGateway, admin
 from tests.support.process import Process
 from tests.support.users_stub import UsersStub
@@ -24,6 +25,20 @@ pytestmark = pytest.mark.filterwarnings("ignore::jwt.InsecureKeyLengthWarning")
 
 CLAIMS: dict[str, Any] = {"user_id": 7, "username": "testuser123"}
 KID = key_id(SECRET)
+
+
+def made_of(*secrets: str, issuer: str = "us") -> AccessTokens:
+    return AccessTokens(Keys(secrets[0], secrets[1:]), issuer=issuer, audience="us", is_revoked=lambda _: False)
+
+
+SESSION_KEY = Keys(SECRET).session_key
+SESSION_CLAIMS: dict[str, Any] = {
+    "iat": int(time.time()),
+    "sid": "00112233445566778899aabbccddeeff",
+    "gen": 0,
+    "iss": "video-platform",
+    "aud": "video-platform",
+}
 
 
 def b64(data: bytes) -> str:
@@ -40,6 +55,45 @@ def token(
         header = json.dumps(header or {"alg": "HS256", "typ": "JWT"}).encode()
     signed = f"{b64(header)}.{b64(raw or json.dumps(payload).encode())}"
     return f"{signed}.{b64(hmac.digest(key.encode(), signed.encode(), 'sha256'))}"
+
+
+def session_token(header: dict[str, Any] | None = None, *, key: Any = SESSION_KEY.private, **claims: Any) -> str:
+    """Sign an access token of a session; None takes a claim away."""
+    payload = {"exp": int(time.time()) + 900, **CLAIMS, **SESSION_CLAIMS, **claims}
+    payload = {name: value for name, value in payload.items() if value is not None}
+    head = {"kid": SESSION_KEY.kid, "typ": "at+jwt", **(header or {})}
+    if head["kid"] is None:
+        del head["kid"]
+    return jwt.encode(payload, key, "ES256", headers=head)
+
+
+def es256_confused(secret: bytes, **header: Any) -> str:
+    """HS256 with a public key as the secret, under the name of that key."""
+    head = b64(json.dumps({"alg": "HS256", "typ": "at+jwt", "kid": SESSION_KEY.kid, **header}).encode())
+    payload = b64(json.dumps({"exp": int(time.time()) + 900, **CLAIMS, **SESSION_CLAIMS}).encode())
+    return f"{head}.{payload}.{b64(hmac.digest(secret, f'{head}.{payload}'.encode(), 'sha256'))}"
+
+
+def public_keys() -> dict[str, bytes]:
+    """The spellings of the public key that somebody may try as a secret."""
+    public, spki = SESSION_KEY.public, serialization.PublicFormat.SubjectPublicKeyInfo
+    point = serialization.PublicFormat.UncompressedPoint
+    return {
+        "PEM": public.public_bytes(serialization.Encoding.PEM, spki),
+        "DER": public.public_bytes(serialization.Encoding.DER, spki),
+        "point": public.public_bytes(serialization.Encoding.X962, point),
+        "JWK": json.dumps(SESSION_KEY.jwk, separators=(",", ":")).encode(),
+        "kid": SESSION_KEY.kid.encode(),
+    }
+
+
+def malleated() -> str:
+    """The other signature of ES256 that fits: it is refused by nothing, and revoked with its session."""
+    head, payload, signature = session_token().split(".")
+    raw = base64.urlsafe_b64decode(signature + "==")
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    other = order - int.from_bytes(raw[32:])
+    return f"{head}.{payload}.{b64(raw[:32] + other.to_bytes(32))}"
 
 
 def tampered() -> str:
@@ -144,6 +198,38 @@ ATTACKS: dict[str, tuple[Callable[[], str], str]] = {
     "30 KiB of junk": (lambda: "x" * 30_000, "malformed"),
     "a valid one that is too long": (lambda: token(padding="x" * 8192), "malformed"),
     "outside ASCII": (lambda: token() + "é", "malformed"),
+    "aud empty": (lambda: token(aud=""), "bad_claims"),
+    "gen negative": (lambda: token(gen=-1), "bad_claims"),
+    "gen a text": (lambda: token(gen="0"), "bad_claims"),
+    "gen true": (lambda: token(gen=True), "bad_claims"),
+    "gen null": (lambda: token(raw=b'{"user_id":7,"username":"abc","exp":9999999999,"gen":null}'), "bad_claims"),
+    "typ of a session": (lambda: token({"alg": "HS256", "typ": "at+jwt"}), "bad_signature"),
+    "typ of a session, kid of a login": (lambda: token({"alg": "HS256", "typ": "at+jwt", "kid": KID}), "bad_signature"),
+    "session: typ of a login": (lambda: session_token({"typ": "JWT"}), "bad_signature"),
+    "session: no typ": (lambda: session_token({"typ": None}), "bad_signature"),
+    "session: kid of a login": (lambda: session_token({"kid": KID}), "bad_signature"),
+    "session: no kid": (lambda: session_token({"kid": None}), "bad_signature"),
+    "session: no sid": (lambda: session_token(sid=None), "bad_claims"),
+    "session: sid is no hex": (lambda: session_token(sid="g" * 32), "bad_claims"),
+    "session: sid too short": (lambda: session_token(sid="00"), "bad_claims"),
+    "session: sid a number": (lambda: session_token(sid=1), "bad_claims"),
+    "session: no aud": (lambda: session_token(aud=None), "bad_claims"),
+    "session: aud of another": (lambda: session_token(aud="someone-else"), "bad_claims"),
+    "session: several aud": (lambda: session_token(aud=["video-platform", "x"]), "bad_claims"),
+    "session: no iss": (lambda: session_token(iss=None), "bad_claims"),
+    "session: iss of another": (lambda: session_token(iss="someone-else"), "bad_claims"),
+    "session: no gen": (lambda: session_token(gen=None), "bad_claims"),
+    "session: expired": (lambda: session_token(exp=int(time.time()) - 31), "expired"),
+    "session: key of another secret": (lambda: session_token(key=Keys("x" * 32).session_key.private), "bad_signature"),
+    **{
+        f"session: HS256 by the public key as {name}": (partial(es256_confused, secret), "malformed")
+        for name, secret in public_keys().items()
+    },
+    **{
+        f"HS256 by the public key as {name}": (partial(es256_confused, secret, typ="JWT"), "bad_signature")
+        for name, secret in public_keys().items()
+    },
+    "session: 64 KiB": (lambda: session_token(padding="x" * 24_000), "malformed"),
 }
 
 
@@ -179,6 +265,9 @@ def test_attacks(client: httpx.Client, gateway: Process, name: str) -> None:
         lambda: token(exp=time.time() + 3600.5),
         lambda: token(exp=str(int(time.time()) + 3600)),
         lambda: token(exp=10**400),
+        lambda: token(gen=3),
+        session_token,
+        malleated,
         # What golang-jwt makes of jwt.MapClaims{"user_id": uint, "username": string, "exp": time.Now().Add(...).Unix()}
         lambda: token(
             b'{"alg":"HS256","typ":"JWT"}',
@@ -205,17 +294,17 @@ def respellings(part: str) -> list[str]:
 
 @pytest.mark.parametrize("index", range(3))
 def test_respelled_token_is_malformed(index: int) -> None:
-    parts = Tokens(SECRET, issuer="us").issue(1, "abc").split(".")
+    parts = made_of(SECRET).issue(1, "abc", 0).split(".")
     spelled = respellings(parts[index])
     assert len(spelled) >= 4
     for each in spelled:
-        tokens = Tokens(SECRET, issuer="us")
+        tokens = made_of(SECRET)
         with pytest.raises(InvalidTokenError):
             tokens.verify(".".join([*parts[:index], each, *parts[index + 1 :]]))
 
 
 def test_remembered_token_still_expires() -> None:
-    tokens = Tokens(SECRET, issuer="us")
+    tokens = made_of(SECRET)
     short = token(exp=int(time.time()) - LEEWAY + 2)
     assert tokens.verify(short)[:2] == tokens.verify(short)[:2] == (7, "testuser123")
 
@@ -230,20 +319,41 @@ def test_remembered_token_still_expires() -> None:
 
 
 def test_remembered_tokens_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway_svc.tokens.MAX_VERIFIED", 4)
-    tokens = Tokens(SECRET, issuer="us")
-    issued = [tokens.issue(number, "abc") for number in range(1, 6)]
+    monkeypatch.setattr("gateway_svc.tokens.verified.MAX_VERIFIED", 4)
+    tokens = made_of(SECRET)
+    issued = [tokens.issue(number, "abc", 0) for number in range(1, 6)]
     for _ in range(2):
         assert [tokens.verify(each).user_id for each in issued] == [1, 2, 3, 4, 5]
-        assert len(tokens._verified) + len(tokens._verified_before) <= 4
+        assert len(tokens._verified) <= 4
     assert tokens._verified
 
 
+def test_all_is_verified_anew_after_a_change_of_keys() -> None:
+    tokens = made_of(SECRET)
+    issued = [tokens.issue(1, "abc", 0), tokens.issue_for_session(1, "abc", 0, bytes(16))]
+    for each in issued:
+        assert tokens.verify(each).user_id == 1
+    tokens.use(Keys("x" * 32, [SECRET]))
+    for each in issued:
+        assert tokens.verify(each).user_id == 1
+    tokens.use(Keys("x" * 32))
+    for each in issued:
+        with pytest.raises(InvalidTokenError):
+            tokens.verify(each)
+
+
+def test_replicas_derive_the_same_keys() -> None:
+    # The names are part of what clients keep: a release that derives others refuses the tokens of the one before.
+    keys = Keys("0123456789abcdef0123456789abcdef")
+    assert keys.session_key.kid == "rPa9LhQoZAGxN8TH2dTHRg33NI3xz21laSno_2YbXXs"
+    assert keys.refresh_key.kid.hex() == "f7f8068a"
+
+
 def test_refused_token_is_not_remembered() -> None:
-    tokens = Tokens(SECRET, issuer="us")
+    tokens = made_of(SECRET)
     with pytest.raises(InvalidTokenError):
         tokens.verify(token(key="x" * 32))
-    assert not tokens._verified
+    assert len(tokens._verified) == 0
 
 
 def test_a_name_of_the_old_system_passes_unescaped(client: httpx.Client) -> None:
@@ -254,28 +364,28 @@ def test_a_name_of_the_old_system_passes_unescaped(client: httpx.Client) -> None
 
 def test_a_rotation() -> None:
     old, new = "old-" * 8, "new-" * 8
-    before = Tokens(old, issuer="us")
-    during = Tokens(new, [old], issuer="us")
-    after = Tokens(new, issuer="us")
-    first = before.issue(1, "abc")
+    before = made_of(old)
+    during = made_of(new, old)
+    after = made_of(new)
+    first = before.issue(1, "abc", 0)
     assert during.verify(first).username == "abc"
     with pytest.raises(InvalidTokenError):
         after.verify(first)
-    second = during.issue(1, "abc")
+    second = during.issue(1, "abc", 0)
     assert after.verify(second).username == "abc"
     with pytest.raises(InvalidTokenError):
         before.verify(second)
 
 
 def test_another_issuer_with_the_same_secret() -> None:
-    assert Tokens(SECRET, issuer="us").verify(Tokens(SECRET, issuer="us").issue(1, "abc"))
+    assert made_of(SECRET).verify(made_of(SECRET).issue(1, "abc", 0))
     with pytest.raises(InvalidTokenError):
-        Tokens(SECRET, issuer="us").verify(Tokens(SECRET, issuer="them").issue(1, "abc"))
+        made_of(SECRET).verify(made_of(SECRET, issuer="them").issue(1, "abc", 0))
 
 
 def test_each_token_is_unique() -> None:
-    tokens = Tokens(SECRET, issuer="us")
-    assert len({tokens.issue(1, "abc") for _ in range(100)}) == 100
+    tokens = made_of(SECRET)
+    assert len({tokens.issue(1, "abc", 0) for _ in range(100)}) == 100
 
 
 def test_a_short_previous_secret_is_not_complained_about(start_gateway: StartGateway, users: UsersStub) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +32,7 @@ from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.exclusive, pytest.mark.timeout(400)]
 
-MOST_SERIES = 200
+MOST_SERIES = 400
 INTERVAL = "1s"
 MONTH = 30 * 24 * HOUR
 
@@ -147,9 +148,12 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evening]:
         server = stack.enter_context(Server.create(tmp_path_factory.mktemp("mariadb")))
         database = server.database()
         certificates = Certificates(tmp_path_factory.mktemp("certificates") / "tls")
+        folder = tmp_path_factory.mktemp("platform")
+        key = folder / "jwt-secret"
+        key.write_text(secrets.token_hex(32))
         env = {"DB_DSN": database.url, "HASH_SLOTS": "2", "REGISTRY_TTL": "10", "FILE_POLL_INTERVAL": "0.5"}
-        env |= certificates.mount.env("GRPC_TLS")
-        platform = stack.enter_context(Platform(etcd, tmp_path_factory.mktemp("platform"), env=env))
+        env |= {"JWT_SECRET": "", "JWT_SECRET_FILE": str(key)} | certificates.mount.env("GRPC_TLS")
+        platform = stack.enter_context(Platform(etcd, folder, env=env))
         with platform.client() as client:
             assert client.post("/api/register", json=ACCOUNT).status_code == 200
             token = client.post("/api/login", json=ACCOUNT).json()["token"]
@@ -157,7 +161,7 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evening]:
         wait_until(lambda: len(watch.query("up == 1")) == 2 and not watch.raised, 20, what="both to be scraped")
         scene = Scene(etcd, server, database, platform, certificates, watch)
         with Traffic(partial(_mixture, platform.url, token), rate=4) as traffic:
-            _everything_goes_wrong(scene, traffic)
+            _everything_goes_wrong(scene, traffic, key)
         scene.evening.ended = time.time()
         if recording := os.environ.get("RECORDING"):
             Path(recording).write_text(json.dumps(_recorded(scene.evening)), encoding="utf-8")
@@ -277,7 +281,7 @@ class Faults:
             return [each.result().status_code for each in sent]
 
 
-def _everything_goes_wrong(scene: Scene, traffic: Traffic) -> None:
+def _everything_goes_wrong(scene: Scene, traffic: Traffic, key: Path) -> None:
     faults = Faults(scene, traffic)
     platform = scene.platform
     scene.act("a quiet day", lambda: traffic.wait_for(40), set())
@@ -305,7 +309,12 @@ def _everything_goes_wrong(scene: Scene, traffic: Traffic) -> None:
         "the database is read-only", partial(faults.read_only, 1), set(), passing={("DatabaseReadOnly", "critical")}
     )
     scene.over(partial(faults.read_only, 0))
-    scene.act("the database is killed", scene.server.kill, set(), passing={("DatabaseUnavailable", "critical")})
+    scene.act(
+        "the database is killed",
+        scene.server.kill,
+        set(),
+        passing={("DatabaseUnavailable", "critical"), ("RevocationsStale", "warning")},
+    )
     scene.over(scene.server.start)
     scene.act(
         "etcd hangs",
@@ -319,11 +328,20 @@ def _everything_goes_wrong(scene: Scene, traffic: Traffic) -> None:
         lines = admin(process, "/metrics").text.splitlines()
         scene.evening.series[process.module] = sum(not line.startswith("#") for line in lines)
     scene.act(
+        "an empty key is mounted",
+        partial(_empty, key),
+        {("KeyReloadFailed", "warning"), ("MountedFileUnusable", "warning")},
+    )
+    scene.act(
         "the user service is killed",
         platform.users[0].kill,
         {("UserServiceDown", "critical"), ("TargetDown", "warning")},
     )
     scene.act("the gateway is killed", platform.gateways[0].kill, {("GatewayDown", "critical")})
+
+
+def _empty(file: Path) -> None:
+    file.write_text("")
 
 
 def test_the_alerts_that_should_be_raised_are_and_the_others_are_not(evening: Evening) -> None:

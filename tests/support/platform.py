@@ -34,7 +34,7 @@ class Platform:
         self.users: list[Process] = []
         self.gateways: list[Process] = []
         self.ended: list[Process] = []
-        self._folder = folder
+        self.folder = folder
         self._counts = (users, gateways)
         self._env = {
             "ETCD_ADDRESS": etcd.endpoint,
@@ -66,13 +66,13 @@ class Platform:
 
     def start_user(self, **env: str) -> Process:
         """Start one more user service; it may not listen yet."""
-        process = Process("user_svc", env={**self._env, **env}, cwd=self._folder)
+        process = Process("user_svc", env={**self._env, **env}, cwd=self.folder)
         self.users.append(process)
         return process
 
     def start_gateway(self, **env: str) -> Process:
         """Start one more gateway; it may not listen yet."""
-        process = Process("gateway_svc", env={**self._env, **env}, cwd=self._folder)
+        process = Process("gateway_svc", env={**self._env, **env}, cwd=self.folder)
         self.gateways.append(process)
         return process
 

@@ -28,6 +28,7 @@ class TcpProxy:
         self._flowing.set()
         self._lost: tuple[bytes, bool] | None = None
         self._accepting: int | None = None
+        self._held: tuple[bytes, bool, threading.Event] | None = None
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -68,6 +69,12 @@ class TcpProxy:
     def lose(self, request: bytes, *, delivered: bool) -> None:
         """Close the next connection on which `request` is sent: once it is answered, or before it arrives."""
         self._lost = (request, delivered)
+
+    def hang_at(self, request: bytes, *, delivered: bool) -> threading.Event:
+        """Do as hang() once `request` is sent, before it arrives or before its answer does; return what is set then."""
+        hangs = threading.Event()
+        self._held = (request, delivered, hangs)
+        return hangs
 
     def _run(self, step: Coroutine[None, None, None]) -> None:
         asyncio.run_coroutine_threadsafe(step, self._loop).result(10)
@@ -112,6 +119,12 @@ class TcpProxy:
                     doomed.set()
                     if not delivered:
                         break
+                if self._held and self._held[0] in data:
+                    (_, delivered, hangs), self._held = self._held, None
+                    self._flowing.clear()
+                    hangs.set()
+                    if not delivered:
+                        await self._flowing.wait()
                 target.write(data)
                 await target.drain()
         target.close()

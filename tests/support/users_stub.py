@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent import futures
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,10 +22,23 @@ from service_kit.telemetry import logs
 SERVICE = user_pb2.DESCRIPTOR.services_by_name["UserService"].full_name
 
 
+@dataclass
+class StubSession:
+    """A session; each presentation of its newest serial makes the next one."""
+
+    user_id: int
+    username: str
+    device: str
+    generation: int
+    serial: int = 1
+    refusal: user_pb2.RefreshSessionResponse.Refusal | None = None
+
+
 class UsersStub(user_pb2_grpc.UserServiceServicer):
-    """Keeps names and passwords in memory.
+    """Keeps names, passwords and sessions in memory, by far simpler rules than the user service's.
 
     `before` runs in each call and may wait or abort it; `refusal` is the code and msg of every answer when it is set.
+    `is_outdated` makes it one that knows no sessions. The feed of revocations is no call that `calls` counts.
     """
 
     def __init__(
@@ -35,6 +49,13 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
     ) -> None:
         self.before = before
         self.refusal: tuple[int, str] | None = None
+        self.is_outdated = False
+        self.sessions: dict[bytes, StubSession] = {}
+        self.revocations: list[user_pb2.ListRevocationsResponse.Revocation] = []
+        self.feed_reads: list[int] = []
+        self.feed_error: grpc.StatusCode | None = None
+        self.generations: dict[int, int] = {}
+        self.disabled: set[str] = set()
         self.calls: list[str] = []
         self.metadata: list[dict[str, str]] = []
         self.time_remaining: list[float] = []
@@ -106,7 +127,124 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
         user_id, username, password = self._users.get(request.username.lower(), (0, "", ""))
         if not user_id or password != request.password:
             return user_pb2.LoginResponse(code=401, msg="密码错误")
-        return user_pb2.LoginResponse(code=200, msg="登录成功", user_id=user_id, username=username)
+        if username in self.disabled:
+            return user_pb2.LoginResponse(code=401, msg="密码错误", disabled=True)
+        answer = user_pb2.LoginResponse(code=200, msg="登录成功", user_id=user_id, username=username)
+        if not self.is_outdated:
+            answer.generation = self.generations.get(user_id, 0)
+        return answer
+
+    def OpenSession(
+        self, request: user_pb2.OpenSessionRequest, context: grpc.ServicerContext
+    ) -> user_pb2.OpenSessionResponse:
+        self._newer("OpenSession", context)
+        if self.refusal is not None:
+            return user_pb2.OpenSessionResponse(code=self.refusal[0], msg=self.refusal[1])
+        (username,) = [name for user_id, name, _ in self._users.values() if user_id == request.user_id]
+        session = StubSession(request.user_id, username, request.device, request.generation)
+        serial = self.sessions.setdefault(request.session_id, session).serial
+        return user_pb2.OpenSessionResponse(code=200, msg="", serial=serial, refresh_expires_in=14 * 86400)
+
+    def RefreshSession(
+        self, request: user_pb2.RefreshSessionRequest, context: grpc.ServicerContext
+    ) -> user_pb2.RefreshSessionResponse:
+        self._newer("RefreshSession", context)
+        if self.refusal is not None:
+            return user_pb2.RefreshSessionResponse(code=self.refusal[0], msg=self.refusal[1])
+        session = self.sessions.get(request.session_id)
+        if session is None or request.serial > session.serial:
+            return user_pb2.RefreshSessionResponse(code=401, refusal=user_pb2.RefreshSessionResponse.UNKNOWN)
+        if request.serial < session.serial and not session.refusal:
+            session.refusal = user_pb2.RefreshSessionResponse.REUSED
+        if session.refusal:
+            return user_pb2.RefreshSessionResponse(code=401, refusal=session.refusal)
+        session.serial += 1
+        return user_pb2.RefreshSessionResponse(
+            code=200,
+            serial=session.serial,
+            user_id=session.user_id,
+            username=session.username,
+            generation=session.generation,
+            refresh_expires_in=14 * 86400,
+        )
+
+    def EndSession(
+        self, request: user_pb2.EndSessionRequest, context: grpc.ServicerContext
+    ) -> user_pb2.EndSessionResponse:
+        self._newer("EndSession", context)
+        if self.refusal is not None:
+            return user_pb2.EndSessionResponse(code=self.refusal[0], msg=self.refusal[1])
+        if request.HasField("access_token"):
+            self.revoke(ended_id=request.access_token.id, expires_at=request.access_token.expires_at)
+            return user_pb2.EndSessionResponse(code=200)
+        session = self.sessions.get(request.session_id)
+        if session is None or request.user_id not in (0, session.user_id):
+            return user_pb2.EndSessionResponse(code=404)
+        if not session.refusal:
+            session.refusal = user_pb2.RefreshSessionResponse.ENDED
+            self.revoke(ended_id=request.session_id, expires_at=int(time.time()) + 930)
+        return user_pb2.EndSessionResponse(code=200)
+
+    def EndAllSessions(
+        self, request: user_pb2.EndAllSessionsRequest, context: grpc.ServicerContext
+    ) -> user_pb2.EndAllSessionsResponse:
+        self._newer("EndAllSessions", context)
+        if self.refusal is not None:
+            return user_pb2.EndAllSessionsResponse(code=self.refusal[0], msg=self.refusal[1])
+        generation = self.generations[request.user_id] = self.generations.get(request.user_id, 0) + 1
+        user = user_pb2.ListRevocationsResponse.User(user_id=request.user_id, generation=generation)
+        self.revoke(user=user, expires_at=int(time.time()) + 86430)
+        for session in self.sessions.values():
+            if session.user_id == request.user_id and not session.refusal:
+                session.refusal = user_pb2.RefreshSessionResponse.ENDED
+        return user_pb2.EndAllSessionsResponse(code=200, generation=generation)
+
+    def ListSessions(
+        self, request: user_pb2.ListSessionsRequest, context: grpc.ServicerContext
+    ) -> user_pb2.ListSessionsResponse:
+        self._newer("ListSessions", context)
+        moment = 1767225600_000  # 2026-01-01
+        return user_pb2.ListSessionsResponse(
+            sessions=[
+                user_pb2.ListSessionsResponse.Session(
+                    session_id=session_id,
+                    device=session.device,
+                    created_at=moment,
+                    used_at=moment + 1_999,
+                    expires_at=moment + 14 * 86400_000,
+                )
+                for session_id, session in self.sessions.items()
+                if session.user_id == request.user_id and not session.refusal
+            ][:50]
+        )
+
+    def ListRevocations(
+        self, request: user_pb2.ListRevocationsRequest, context: grpc.ServicerContext
+    ) -> user_pb2.ListRevocationsResponse:
+        if self.is_outdated:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+        if self.feed_error is not None:
+            context.abort(self.feed_error, "")
+        self.feed_reads.append(request.after_at)
+        after = (request.after_at, request.after_id)
+        rows = sorted((row for row in self.revocations if (row.at, row.id) > after), key=lambda row: (row.at, row.id))
+        return user_pb2.ListRevocationsResponse(
+            revocations=rows[:500], more=len(rows) > 500, now=int(time.time() * 1000)
+        )
+
+    def revoke(self, **fields: Any) -> None:
+        """Add a row to the feed, by default as of now."""
+        with self._lock:
+            row = user_pb2.ListRevocationsResponse.Revocation(
+                **{"at": int(time.time() * 1000), "id": len(self.revocations) + 1, **fields}
+            )
+            self.revocations.append(row)
+
+    def _newer(self, method: str, context: grpc.ServicerContext) -> None:
+        """Begin a call that older user services do not know."""
+        self._called(method, context)
+        if self.is_outdated:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
 
     def _called(self, method: str, context: grpc.ServicerContext) -> None:
         self.calls.append(method)

@@ -131,12 +131,12 @@ def test_a_locked_sqlite_file_is_told_and_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("before", [[], [TO_ADOPT]], ids=["made", "adopted"])
 def test_migrations_at_once_need_no_lock(database: Scratch, tmp_path: Path, before: list[str]) -> None:
     for _ in range(3):
-        database.execute("DROP TABLE IF EXISTS users, user_svc_schema", *before)
+        database.execute("DROP TABLE IF EXISTS users, sessions, revocations, user_svc_schema", *before)
         with Process("tests.user_svc.no_lock", database.go_dsn, "10", cwd=tmp_path) as processes:
             assert processes.wait(60) == 0, processes.output
-        assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0001"}]
+        assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0002"}]
         assert len(database.execute("SHOW INDEX FROM users")) == 2
-        assert len(database.execute("DESCRIBE users")) == 6
+        assert len(database.execute("DESCRIBE users")) == 9
 
 
 def test_a_step_that_another_process_took_is_done(database: Scratch, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,4 +158,89 @@ def test_a_step_that_fails_is_not_taken_for_done(database: Scratch, monkeypatch:
     with pytest.raises(sqlalchemy.exc.DBAPIError):
         schema.upgrade(opened)
     assert database.execute("SELECT * FROM user_svc_schema") == []
+    opened.close()
+
+
+GO_INSERT = (
+    "INSERT INTO `users` (`created_at`,`updated_at`,`deleted_at`,`username`,`password`) "
+    "VALUES (NOW(3),NOW(3),NULL,%s,'hash')"
+)
+"""As the Go system and older versions of this service write."""
+
+
+def back_to_0001(database: Scratch) -> None:
+    """Leave what the first revision made."""
+    database.execute(
+        "DROP TABLE sessions, revocations",
+        "ALTER TABLE users DROP COLUMN disabled_at, DROP COLUMN generation, DROP COLUMN generation_at",
+        "UPDATE user_svc_schema SET version_num = '0001'",
+    )
+
+
+def test_others_go_on_writing_while_sessions_are_added(database: Scratch) -> None:
+    opened = Database(dsn.parse(database.go_dsn))
+    schema.upgrade(opened)
+    over = threading.Event()
+    with session(database) as writer, ThreadPoolExecutor(1) as thread, writer.cursor() as cursor:
+
+        def write() -> int:
+            written = 0
+            while not over.is_set():
+                cursor.execute(GO_INSERT, [f"user_{written}"])
+                written += 1
+            return written
+
+        writes = thread.submit(write)
+        try:
+            for _ in range(3):
+                back_to_0001(database)
+                schema.upgrade(opened)
+        finally:
+            over.set()
+        written = writes.result()
+        cursor.execute(GO_INSERT, ["later"])
+    rows = database.execute("SELECT COUNT(*) AS held, SUM(generation) AS generations FROM users")
+    assert rows == [{"held": written + 1, "generations": 0}]
+    opened.close()
+
+
+@pytest.mark.parametrize("done", ["sessions", "revocations", "disabled_at", "generation", "generation_at"])
+def test_a_second_revision_cut_short_is_taken_up_again(database: Scratch, done: str) -> None:
+    opened = Database(dsn.parse(database.go_dsn))
+    schema.upgrade(opened)
+
+    def definitions() -> list[object]:
+        return [database.execute(f"SHOW CREATE TABLE {each}") for each in ("sessions", "revocations")]
+
+    made = definitions()
+    back_to_0001(database)
+    schema.upgrade(opened)
+    assert definitions() == made
+    database.execute(
+        f"DROP TABLE {done}" if done in {"sessions", "revocations"} else f"ALTER TABLE users DROP COLUMN {done}",
+        "UPDATE user_svc_schema SET version_num = '0001'",
+    )
+    schema.upgrade(opened)
+    assert definitions() == made
+    assert len(database.execute("DESCRIBE users")) == 9
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("before", "says"),
+    [
+        (
+            "CREATE TABLE sessions (id varchar(256) PRIMARY KEY, data longtext)",
+            "the table sessions is another program's",
+        ),
+        (TO_ADOPT.replace("password", "generation varchar(9), password"), "a column generation that is not an INT"),
+        (TO_ADOPT.replace("password", "disabled_at int, password"), "a column disabled_at that is not a DATETIME"),
+    ],
+)
+def test_what_is_in_the_way_of_sessions_is_named(database: Scratch, before: str, says: str) -> None:
+    database.execute(before)
+    opened = Database(dsn.parse(database.go_dsn))
+    with pytest.raises(schema.UnusableSchemaError, match=says):
+        schema.upgrade(opened)
+    assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0001"}]
     opened.close()

@@ -47,17 +47,27 @@ def columns(database: Scratch) -> list[str]:
     return [row["Field"] for row in database.execute("DESCRIBE users")]
 
 
+def definition(database: Scratch) -> list[str]:
+    """The lines of the table's definition."""
+    (row,) = database.execute("SHOW CREATE TABLE users")
+    return re.sub(r" AUTO_INCREMENT=\d+", "", str(row["Create Table"])).splitlines()
+
+
 def test_a_table_of_the_go_system_serves_both(database: Scratch, tmp_path: Path) -> None:
     database.execute(GORM, GO_INSERT.format("GoUser"), GO_INSERT.format("Gone"))
     database.execute("UPDATE users SET deleted_at = NOW(3) WHERE username = 'Gone'")
-    before = database.execute("SHOW CREATE TABLE users")
+    before = definition(database)
     with (
         Process("user_svc", env={"DB_DSN": database.go_dsn}, cwd=tmp_path) as process,
         ready_client(process) as client,
     ):
-        assert re.sub(r" AUTO_INCREMENT=\d+", "", str(database.execute("SHOW CREATE TABLE users"))) == re.sub(
-            r" AUTO_INCREMENT=\d+", "", str(before)
-        )
+        added = definition(database)
+        assert [line for line in added if line in before] == before
+        assert [line.split()[0] for line in added if line not in before] == [
+            "`disabled_at`",
+            "`generation`",
+            "`generation_at`",
+        ]
         assert client.login("gouser").user_id == 1
         assert client.login("gouser").username == "GoUser"
         assert client.register("GOUSER").code == 409
@@ -170,8 +180,8 @@ def test_ten_at_once_make_one_schema(database: Scratch, tmp_path: Path) -> None:
         lines = [record for process in processes for record in process.records]
         assert [line for line in lines if line["level"] not in {"INFO", "DEBUG"}] == []
         assert len([line for line in lines if line["message"] == "schema upgraded"]) == 1
-    assert len(database.execute("SHOW TABLES")) == 2
-    assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0001"}]
+    assert len(database.execute("SHOW TABLES")) == 4
+    assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0002"}]
 
 
 def test_a_run_that_was_cut_short_is_taken_up_again(database: Scratch, opened: Database) -> None:
@@ -180,7 +190,7 @@ def test_a_run_that_was_cut_short_is_taken_up_again(database: Scratch, opened: D
     database.execute("DELETE FROM user_svc_schema")
     schema.upgrade(opened)
     assert database.execute("SHOW CREATE TABLE users") == made
-    assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0001"}]
+    assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0002"}]
     opened.close()
 
 
@@ -204,7 +214,7 @@ def test_an_older_service_works_on_a_newer_schema(database: Scratch, opened: Dat
 def test_migrate_runs_alone(database: Scratch, tmp_path: Path) -> None:
     with Process("user_svc", "migrate", env={"DB_DSN": database.go_dsn}, cwd=tmp_path) as process:
         assert process.wait() == 0
-        assert process.wait_for("schema upgraded")["revision"] == "0001"
+        assert process.wait_for("schema upgraded")["revision"] == "0002"
     assert "username" in columns(database)
 
 

@@ -49,7 +49,7 @@ def test_register_and_login(either: Client) -> None:
     assert answer.user_id > 0
     assert either.register("testuser123") == TAKEN
     assert either.login("TESTUSER123") == user_pb2.LoginResponse(
-        code=200, msg="登录成功", user_id=answer.user_id, username="TestUser123"
+        code=200, msg="登录成功", user_id=answer.user_id, username="TestUser123", generation=0
     )
     assert either.login("testuser123", "password124") == DENIED
     assert either.login("testuser124") == DENIED

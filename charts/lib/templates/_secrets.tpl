@@ -57,10 +57,13 @@ Not empty when the live workload mounts the Secret. Parameters: root, kind, work
 {{- define "vp.secret.used" -}}
 {{- $live := lookup "apps/v1" .kind .root.Release.Namespace .workload -}}
 {{- if $live -}}
+{{- $used := list -}}
 {{- range $live.spec.template.spec.volumes -}}
-{{- if and .secret (eq .secret.secretName $.secret) -}}
-{{- printf "the running %s %s depends on it" $.kind $.workload -}}
+{{- with .secret }}{{ $used = append $used .secretName }}{{ end -}}
+{{- range (.projected | default dict).sources }}{{ with .secret }}{{ $used = append $used .name }}{{ end }}{{ end -}}
 {{- end -}}
+{{- if has .secret $used -}}
+{{- printf "the running %s %s depends on it" .kind .workload -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

@@ -10,6 +10,11 @@ MAX_PASSWORD_BYTES = 72
 PASSWORD_REASON = f"UTF-8 编码后不能超过 {MAX_PASSWORD_BYTES} 字节，且不能包含 NUL 字符"
 """Why a password is refused that bcrypt does not read to its end."""
 
+LOGIN_TOKEN_SECONDS = 24 * 3600
+"""How long an access token lives that belongs to no session, those of the Go system as well."""
+SESSION_TOKEN_SECONDS = 15 * 60
+"""How long an access token of a session lives."""
+
 
 def is_bcrypt_password(value: str) -> bool:
     """Tell whether bcrypt reads all of `value`: at most 72 bytes of UTF-8 and no NUL."""

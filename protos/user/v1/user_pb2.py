@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19protos/user/v1/user.proto\x12\x07user.v1\"5\n\x0fRegisterRequest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\">\n\x10RegisterResponse\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0b\n\x03msg\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\x03\"2\n\x0cLoginRequest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\"M\n\rLoginResponse\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0b\n\x03msg\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\x03\x12\x10\n\x08username\x18\x04 \x01(\t2\x86\x01\n\x0bUserService\x12?\n\x08Register\x12\x18.user.v1.RegisterRequest\x1a\x19.user.v1.RegisterResponse\x12\x36\n\x05Login\x12\x15.user.v1.LoginRequest\x1a\x16.user.v1.LoginResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19protos/user/v1/user.proto\x12\x07user.v1\"5\n\x0fRegisterRequest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\">\n\x10RegisterResponse\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0b\n\x03msg\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\x03\"2\n\x0cLoginRequest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\"\x87\x01\n\rLoginResponse\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0b\n\x03msg\x18\x02 \x01(\t\x12\x0f\n\x07user_id\x18\x03 \x01(\x03\x12\x10\n\x08username\x18\x04 \x01(\t\x12\x17\n\ngeneration\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\x10\n\x08\x64isabled\x18\x06 \x01(\x08\x42\r\n\x0b_generation\"]\n\x12OpenSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12\x0f\n\x07user_id\x18\x02 \x01(\x03\x12\x12\n\ngeneration\x18\x03 \x01(\r\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\"\\\n\x13OpenSessionResponse\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0b\n\x03msg\x18\x02 \x01(\t\x12\x0e\n\x06serial\x18\x03 \x01(\r\x12\x1a\n\x12refresh_expires_in\x18\x04 \x01(\x03\";\n\x15RefreshSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12\x0e\n\x06serial\x18\x02 \x01(\r\"\xc9\x02\n\x16RefreshSessionResponse\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0b\n\x03msg\x18\x02 \x01(\t\x12\x38\n\x07refusal\x18\x03 \x01(\x0e\x32\'.user.v1.RefreshSessionResponse.Refusal\x12\x0e\n\x06serial\x18\x04 \x01(\r\x12\x0f\n\x07user_id\x18\x05 \x01(\x03\x12\x10\n\x08username\x18\x06 \x01(\t\x12\x12\n\ngeneration\x18\x07 \x01(\r\x12\x1a\n\x12refresh_expires_in\x18\x08 \x01(\x03\"w\n\x07Refusal\x12\x17\n\x13REFUSAL_UNSPECIFIED\x10\x00\x12\x0b\n\x07UNKNOWN\x10\x01\x12\x0b\n\x07\x45XPIRED\x10\x02\x12\t\n\x05\x45NDED\x10\x03\x12\x14\n\x10PASSWORD_CHANGED\x10\x04\x12\n\n\x06REUSED\x10\x05\x12\x0c\n\x08\x44ISABLED\x10\x06\"\xb3\x01\n\x11\x45ndSessionRequest\x12\x14\n\nsession_id\x18\x01 \x01(\x0cH\x00\x12>\n\x0c\x61\x63\x63\x65ss_token\x18\x02 \x01(\x0b\x32&.user.v1.EndSessionRequest.AccessTokenH\x00\x12\x0f\n\x07user_id\x18\x03 \x01(\x03\x1a-\n\x0b\x41\x63\x63\x65ssToken\x12\n\n\x02id\x18\x01 \x01(\x0c\x12\x12\n\nexpires_at\x18\x02 \x01(\x03\x42\x08\n\x06target\"/\n\x12\x45ndSessionResponse\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0b\n\x03msg\x18\x02 \x01(\t\"(\n\x15\x45ndAllSessionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\"G\n\x16\x45ndAllSessionsResponse\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0b\n\x03msg\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\r\"&\n\x13ListSessionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\"\xb7\x01\n\x14ListSessionsResponse\x12\x37\n\x08sessions\x18\x01 \x03(\x0b\x32%.user.v1.ListSessionsResponse.Session\x1a\x66\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12\x0e\n\x06\x64\x65vice\x18\x02 \x01(\t\x12\x12\n\ncreated_at\x18\x03 \x01(\x03\x12\x0f\n\x07used_at\x18\x04 \x01(\x03\x12\x12\n\nexpires_at\x18\x05 \x01(\x03\"<\n\x16ListRevocationsRequest\x12\x10\n\x08\x61\x66ter_at\x18\x01 \x01(\x03\x12\x10\n\x08\x61\x66ter_id\x18\x02 \x01(\x03\"\xc6\x02\n\x17ListRevocationsResponse\x12@\n\x0brevocations\x18\x01 \x03(\x0b\x32+.user.v1.ListRevocationsResponse.Revocation\x12\x0c\n\x04more\x18\x02 \x01(\x08\x12\x0b\n\x03now\x18\x03 \x01(\x03\x1a\x8e\x01\n\nRevocation\x12\n\n\x02\x61t\x18\x01 \x01(\x03\x12\n\n\x02id\x18\x02 \x01(\x03\x12\x35\n\x04user\x18\x03 \x01(\x0b\x32%.user.v1.ListRevocationsResponse.UserH\x00\x12\x12\n\x08\x65nded_id\x18\x04 \x01(\x0cH\x00\x12\x12\n\nexpires_at\x18\x05 \x01(\x03\x42\t\n\x07subject\x1a=\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\x03\x12\x12\n\ngeneration\x18\x02 \x01(\r\x12\x10\n\x08\x64isabled\x18\x03 \x01(\x08\x32\xe0\x04\n\x0bUserService\x12?\n\x08Register\x12\x18.user.v1.RegisterRequest\x1a\x19.user.v1.RegisterResponse\x12\x36\n\x05Login\x12\x15.user.v1.LoginRequest\x1a\x16.user.v1.LoginResponse\x12H\n\x0bOpenSession\x12\x1b.user.v1.OpenSessionRequest\x1a\x1c.user.v1.OpenSessionResponse\x12Q\n\x0eRefreshSession\x12\x1e.user.v1.RefreshSessionRequest\x1a\x1f.user.v1.RefreshSessionResponse\x12\x45\n\nEndSession\x12\x1a.user.v1.EndSessionRequest\x1a\x1b.user.v1.EndSessionResponse\x12Q\n\x0e\x45ndAllSessions\x12\x1e.user.v1.EndAllSessionsRequest\x1a\x1f.user.v1.EndAllSessionsResponse\x12K\n\x0cListSessions\x12\x1c.user.v1.ListSessionsRequest\x1a\x1d.user.v1.ListSessionsResponse\x12T\n\x0fListRevocations\x12\x1f.user.v1.ListRevocationsRequest\x1a .user.v1.ListRevocationsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,8 +37,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTERRESPONSE']._serialized_end=155
   _globals['_LOGINREQUEST']._serialized_start=157
   _globals['_LOGINREQUEST']._serialized_end=207
-  _globals['_LOGINRESPONSE']._serialized_start=209
-  _globals['_LOGINRESPONSE']._serialized_end=286
-  _globals['_USERSERVICE']._serialized_start=289
-  _globals['_USERSERVICE']._serialized_end=423
+  _globals['_LOGINRESPONSE']._serialized_start=210
+  _globals['_LOGINRESPONSE']._serialized_end=345
+  _globals['_OPENSESSIONREQUEST']._serialized_start=347
+  _globals['_OPENSESSIONREQUEST']._serialized_end=440
+  _globals['_OPENSESSIONRESPONSE']._serialized_start=442
+  _globals['_OPENSESSIONRESPONSE']._serialized_end=534
+  _globals['_REFRESHSESSIONREQUEST']._serialized_start=536
+  _globals['_REFRESHSESSIONREQUEST']._serialized_end=595
+  _globals['_REFRESHSESSIONRESPONSE']._serialized_start=598
+  _globals['_REFRESHSESSIONRESPONSE']._serialized_end=927
+  _globals['_REFRESHSESSIONRESPONSE_REFUSAL']._serialized_start=808
+  _globals['_REFRESHSESSIONRESPONSE_REFUSAL']._serialized_end=927
+  _globals['_ENDSESSIONREQUEST']._serialized_start=930
+  _globals['_ENDSESSIONREQUEST']._serialized_end=1109
+  _globals['_ENDSESSIONREQUEST_ACCESSTOKEN']._serialized_start=1054
+  _globals['_ENDSESSIONREQUEST_ACCESSTOKEN']._serialized_end=1099
+  _globals['_ENDSESSIONRESPONSE']._serialized_start=1111
+  _globals['_ENDSESSIONRESPONSE']._serialized_end=1158
+  _globals['_ENDALLSESSIONSREQUEST']._serialized_start=1160
+  _globals['_ENDALLSESSIONSREQUEST']._serialized_end=1200
+  _globals['_ENDALLSESSIONSRESPONSE']._serialized_start=1202
+  _globals['_ENDALLSESSIONSRESPONSE']._serialized_end=1273
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=1275
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=1313
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1316
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1499
+  _globals['_LISTSESSIONSRESPONSE_SESSION']._serialized_start=1397
+  _globals['_LISTSESSIONSRESPONSE_SESSION']._serialized_end=1499
+  _globals['_LISTREVOCATIONSREQUEST']._serialized_start=1501
+  _globals['_LISTREVOCATIONSREQUEST']._serialized_end=1561
+  _globals['_LISTREVOCATIONSRESPONSE']._serialized_start=1564
+  _globals['_LISTREVOCATIONSRESPONSE']._serialized_end=1890
+  _globals['_LISTREVOCATIONSRESPONSE_REVOCATION']._serialized_start=1685
+  _globals['_LISTREVOCATIONSRESPONSE_REVOCATION']._serialized_end=1827
+  _globals['_LISTREVOCATIONSRESPONSE_USER']._serialized_start=1829
+  _globals['_LISTREVOCATIONSRESPONSE_USER']._serialized_end=1890
+  _globals['_USERSERVICE']._serialized_start=1893
+  _globals['_USERSERVICE']._serialized_end=2501
 # @@protoc_insertion_point(module_scope)

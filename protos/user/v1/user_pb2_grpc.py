@@ -44,6 +44,36 @@ class UserServiceStub:
                 request_serializer=protos_dot_user_dot_v1_dot_user__pb2.LoginRequest.SerializeToString,
                 response_deserializer=protos_dot_user_dot_v1_dot_user__pb2.LoginResponse.FromString,
                 _registered_method=True)
+        self.OpenSession = channel.unary_unary(
+                '/user.v1.UserService/OpenSession',
+                request_serializer=protos_dot_user_dot_v1_dot_user__pb2.OpenSessionRequest.SerializeToString,
+                response_deserializer=protos_dot_user_dot_v1_dot_user__pb2.OpenSessionResponse.FromString,
+                _registered_method=True)
+        self.RefreshSession = channel.unary_unary(
+                '/user.v1.UserService/RefreshSession',
+                request_serializer=protos_dot_user_dot_v1_dot_user__pb2.RefreshSessionRequest.SerializeToString,
+                response_deserializer=protos_dot_user_dot_v1_dot_user__pb2.RefreshSessionResponse.FromString,
+                _registered_method=True)
+        self.EndSession = channel.unary_unary(
+                '/user.v1.UserService/EndSession',
+                request_serializer=protos_dot_user_dot_v1_dot_user__pb2.EndSessionRequest.SerializeToString,
+                response_deserializer=protos_dot_user_dot_v1_dot_user__pb2.EndSessionResponse.FromString,
+                _registered_method=True)
+        self.EndAllSessions = channel.unary_unary(
+                '/user.v1.UserService/EndAllSessions',
+                request_serializer=protos_dot_user_dot_v1_dot_user__pb2.EndAllSessionsRequest.SerializeToString,
+                response_deserializer=protos_dot_user_dot_v1_dot_user__pb2.EndAllSessionsResponse.FromString,
+                _registered_method=True)
+        self.ListSessions = channel.unary_unary(
+                '/user.v1.UserService/ListSessions',
+                request_serializer=protos_dot_user_dot_v1_dot_user__pb2.ListSessionsRequest.SerializeToString,
+                response_deserializer=protos_dot_user_dot_v1_dot_user__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
+        self.ListRevocations = channel.unary_unary(
+                '/user.v1.UserService/ListRevocations',
+                request_serializer=protos_dot_user_dot_v1_dot_user__pb2.ListRevocationsRequest.SerializeToString,
+                response_deserializer=protos_dot_user_dot_v1_dot_user__pb2.ListRevocationsResponse.FromString,
+                _registered_method=True)
 
 
 class UserServiceServicer:
@@ -63,6 +93,48 @@ class UserServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OpenSession(self, request, context):
+        """Opens a session under an id that the gateway chose. Safe to repeat: the same id gives the same session.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefreshSession(self, request, context):
+        """Decides what the presentation of a refresh token means. Safe to repeat: within the grace period it changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndSession(self, request, context):
+        """Ends one session, or one access token that belongs to none. Safe to repeat.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndAllSessions(self, request, context):
+        """Ends all sessions and all access tokens of a user. Each call ends those that were issued before it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSessions(self, request, context):
+        """Lists a user's sessions that can still be refreshed, the most recently used first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRevocations(self, request, context):
+        """Lists what was revoked, a page at a time, in the order of (at, id).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UserServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -75,6 +147,36 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.Login,
                     request_deserializer=protos_dot_user_dot_v1_dot_user__pb2.LoginRequest.FromString,
                     response_serializer=protos_dot_user_dot_v1_dot_user__pb2.LoginResponse.SerializeToString,
+            ),
+            'OpenSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenSession,
+                    request_deserializer=protos_dot_user_dot_v1_dot_user__pb2.OpenSessionRequest.FromString,
+                    response_serializer=protos_dot_user_dot_v1_dot_user__pb2.OpenSessionResponse.SerializeToString,
+            ),
+            'RefreshSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefreshSession,
+                    request_deserializer=protos_dot_user_dot_v1_dot_user__pb2.RefreshSessionRequest.FromString,
+                    response_serializer=protos_dot_user_dot_v1_dot_user__pb2.RefreshSessionResponse.SerializeToString,
+            ),
+            'EndSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndSession,
+                    request_deserializer=protos_dot_user_dot_v1_dot_user__pb2.EndSessionRequest.FromString,
+                    response_serializer=protos_dot_user_dot_v1_dot_user__pb2.EndSessionResponse.SerializeToString,
+            ),
+            'EndAllSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndAllSessions,
+                    request_deserializer=protos_dot_user_dot_v1_dot_user__pb2.EndAllSessionsRequest.FromString,
+                    response_serializer=protos_dot_user_dot_v1_dot_user__pb2.EndAllSessionsResponse.SerializeToString,
+            ),
+            'ListSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSessions,
+                    request_deserializer=protos_dot_user_dot_v1_dot_user__pb2.ListSessionsRequest.FromString,
+                    response_serializer=protos_dot_user_dot_v1_dot_user__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'ListRevocations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRevocations,
+                    request_deserializer=protos_dot_user_dot_v1_dot_user__pb2.ListRevocationsRequest.FromString,
+                    response_serializer=protos_dot_user_dot_v1_dot_user__pb2.ListRevocationsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -131,6 +233,168 @@ class UserService:
             '/user.v1.UserService/Login',
             protos_dot_user_dot_v1_dot_user__pb2.LoginRequest.SerializeToString,
             protos_dot_user_dot_v1_dot_user__pb2.LoginResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/user.v1.UserService/OpenSession',
+            protos_dot_user_dot_v1_dot_user__pb2.OpenSessionRequest.SerializeToString,
+            protos_dot_user_dot_v1_dot_user__pb2.OpenSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefreshSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/user.v1.UserService/RefreshSession',
+            protos_dot_user_dot_v1_dot_user__pb2.RefreshSessionRequest.SerializeToString,
+            protos_dot_user_dot_v1_dot_user__pb2.RefreshSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/user.v1.UserService/EndSession',
+            protos_dot_user_dot_v1_dot_user__pb2.EndSessionRequest.SerializeToString,
+            protos_dot_user_dot_v1_dot_user__pb2.EndSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndAllSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/user.v1.UserService/EndAllSessions',
+            protos_dot_user_dot_v1_dot_user__pb2.EndAllSessionsRequest.SerializeToString,
+            protos_dot_user_dot_v1_dot_user__pb2.EndAllSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/user.v1.UserService/ListSessions',
+            protos_dot_user_dot_v1_dot_user__pb2.ListSessionsRequest.SerializeToString,
+            protos_dot_user_dot_v1_dot_user__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRevocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/user.v1.UserService/ListRevocations',
+            protos_dot_user_dot_v1_dot_user__pb2.ListRevocationsRequest.SerializeToString,
+            protos_dot_user_dot_v1_dot_user__pb2.ListRevocationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,18 @@ class UserServiceStub:
     """Creates a user. Not idempotent: a call that may have been sent is never sent again."""
     Login: _grpc.UnaryUnaryMultiCallable[_user_pb2.LoginRequest, _user_pb2.LoginResponse]
     """Checks a name and a password. Safe to repeat."""
+    OpenSession: _grpc.UnaryUnaryMultiCallable[_user_pb2.OpenSessionRequest, _user_pb2.OpenSessionResponse]
+    """Opens a session under an id that the gateway chose. Safe to repeat: the same id gives the same session."""
+    RefreshSession: _grpc.UnaryUnaryMultiCallable[_user_pb2.RefreshSessionRequest, _user_pb2.RefreshSessionResponse]
+    """Decides what the presentation of a refresh token means. Safe to repeat: within the grace period it changes nothing."""
+    EndSession: _grpc.UnaryUnaryMultiCallable[_user_pb2.EndSessionRequest, _user_pb2.EndSessionResponse]
+    """Ends one session, or one access token that belongs to none. Safe to repeat."""
+    EndAllSessions: _grpc.UnaryUnaryMultiCallable[_user_pb2.EndAllSessionsRequest, _user_pb2.EndAllSessionsResponse]
+    """Ends all sessions and all access tokens of a user. Each call ends those that were issued before it."""
+    ListSessions: _grpc.UnaryUnaryMultiCallable[_user_pb2.ListSessionsRequest, _user_pb2.ListSessionsResponse]
+    """Lists a user's sessions that can still be refreshed, the most recently used first."""
+    ListRevocations: _grpc.UnaryUnaryMultiCallable[_user_pb2.ListRevocationsRequest, _user_pb2.ListRevocationsResponse]
+    """Lists what was revoked, a page at a time, in the order of (at, id)."""
 
 @_typing.type_check_only
 class UserServiceAsyncStub(UserServiceStub):
@@ -47,6 +59,18 @@ class UserServiceAsyncStub(UserServiceStub):
     """Creates a user. Not idempotent: a call that may have been sent is never sent again."""
     Login: _aio.UnaryUnaryMultiCallable[_user_pb2.LoginRequest, _user_pb2.LoginResponse]  # type: ignore[assignment]
     """Checks a name and a password. Safe to repeat."""
+    OpenSession: _aio.UnaryUnaryMultiCallable[_user_pb2.OpenSessionRequest, _user_pb2.OpenSessionResponse]  # type: ignore[assignment]
+    """Opens a session under an id that the gateway chose. Safe to repeat: the same id gives the same session."""
+    RefreshSession: _aio.UnaryUnaryMultiCallable[_user_pb2.RefreshSessionRequest, _user_pb2.RefreshSessionResponse]  # type: ignore[assignment]
+    """Decides what the presentation of a refresh token means. Safe to repeat: within the grace period it changes nothing."""
+    EndSession: _aio.UnaryUnaryMultiCallable[_user_pb2.EndSessionRequest, _user_pb2.EndSessionResponse]  # type: ignore[assignment]
+    """Ends one session, or one access token that belongs to none. Safe to repeat."""
+    EndAllSessions: _aio.UnaryUnaryMultiCallable[_user_pb2.EndAllSessionsRequest, _user_pb2.EndAllSessionsResponse]  # type: ignore[assignment]
+    """Ends all sessions and all access tokens of a user. Each call ends those that were issued before it."""
+    ListSessions: _aio.UnaryUnaryMultiCallable[_user_pb2.ListSessionsRequest, _user_pb2.ListSessionsResponse]  # type: ignore[assignment]
+    """Lists a user's sessions that can still be refreshed, the most recently used first."""
+    ListRevocations: _aio.UnaryUnaryMultiCallable[_user_pb2.ListRevocationsRequest, _user_pb2.ListRevocationsResponse]  # type: ignore[assignment]
+    """Lists what was revoked, a page at a time, in the order of (at, id)."""
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -64,5 +88,53 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.LoginResponse, _abc.Awaitable[_user_pb2.LoginResponse]]:
         """Checks a name and a password. Safe to repeat."""
+
+    @_abc_1.abstractmethod
+    def OpenSession(
+        self,
+        request: _user_pb2.OpenSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.OpenSessionResponse, _abc.Awaitable[_user_pb2.OpenSessionResponse]]:
+        """Opens a session under an id that the gateway chose. Safe to repeat: the same id gives the same session."""
+
+    @_abc_1.abstractmethod
+    def RefreshSession(
+        self,
+        request: _user_pb2.RefreshSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.RefreshSessionResponse, _abc.Awaitable[_user_pb2.RefreshSessionResponse]]:
+        """Decides what the presentation of a refresh token means. Safe to repeat: within the grace period it changes nothing."""
+
+    @_abc_1.abstractmethod
+    def EndSession(
+        self,
+        request: _user_pb2.EndSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.EndSessionResponse, _abc.Awaitable[_user_pb2.EndSessionResponse]]:
+        """Ends one session, or one access token that belongs to none. Safe to repeat."""
+
+    @_abc_1.abstractmethod
+    def EndAllSessions(
+        self,
+        request: _user_pb2.EndAllSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.EndAllSessionsResponse, _abc.Awaitable[_user_pb2.EndAllSessionsResponse]]:
+        """Ends all sessions and all access tokens of a user. Each call ends those that were issued before it."""
+
+    @_abc_1.abstractmethod
+    def ListSessions(
+        self,
+        request: _user_pb2.ListSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.ListSessionsResponse, _abc.Awaitable[_user_pb2.ListSessionsResponse]]:
+        """Lists a user's sessions that can still be refreshed, the most recently used first."""
+
+    @_abc_1.abstractmethod
+    def ListRevocations(
+        self,
+        request: _user_pb2.ListRevocationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.ListRevocationsResponse, _abc.Awaitable[_user_pb2.ListRevocationsResponse]]:
+        """Lists what was revoked, a page at a time, in the order of (at, id)."""
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

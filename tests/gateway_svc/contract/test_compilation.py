@@ -18,7 +18,8 @@ from gateway_svc.contract.body import Body
 from gateway_svc.handlers import Handlers
 from gateway_svc.health import Health
 from gateway_svc.problems import Problem
-from gateway_svc.tokens import Tokens
+from gateway_svc.revocations import Revocations
+from gateway_svc.tokens import AccessTokens, Keys, RefreshTokens
 from gateway_svc.users_client import UsersClient
 from protos.user.v1.contract import is_bcrypt_password
 from service_kit.telemetry.access_log import AccessLog
@@ -38,10 +39,11 @@ def changed(change: Change) -> dict[str, Any]:
 
 def call(contract: dict[str, Any], method: str, path: str, body: bytes = b"") -> tuple[int, Any]:
     """Build the application for `contract` and answer one request with it."""
-    tokens = Tokens("x" * 32, issuer="us")
+    keys, revocations = Keys("x" * 32), Revocations()
+    tokens = AccessTokens(keys, issuer="us", audience="us", is_revoked=revocations.is_revoked)
     application = app.serve(
         contract,
-        Handlers(UsersClient(), tokens),
+        Handlers(UsersClient(), tokens, RefreshTokens(keys), revocations),
         authenticate=Authentication(tokens).identify,
         health=Health(),
         body_timeout=1,

@@ -1,0 +1,7 @@
+"""Sessions: chains of refresh tokens, and what was revoked. Gateways make and check the tokens; no secret is here."""
+
+from user_svc.sessions.purge import Purge
+from user_svc.sessions.service import SessionService
+from user_svc.sessions.store import SessionStore
+
+__all__ = ["Purge", "SessionService", "SessionStore"]
