@@ -15,7 +15,7 @@ OUT := .
 comma := ,
 GROUPS := dev run user gateway build reload go node clients
 
-.PHONY: charts-test charts-tools charts-docs charts-schema help run test faults bench lint protos lock version
+.PHONY: charts-test charts-tools charts-docs charts-schema help run test faults bench lint protos docs lock version
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -40,6 +40,9 @@ lint: $(DEV) ## run the checks of .pre-commit-config.yaml; helm lint is one of c
 protos: $(DEV) ## regenerate the code of protos/
 	$(PY) -m grpc_tools.protoc -I . --plugin=protoc-gen-mypy_grpc=$(dir $(PY))protoc-gen-mypy_grpc \
 	  --python_out=$(OUT) --pyi_out=$(OUT) --grpc_python_out=$(OUT) --mypy_grpc_out=quiet:$(OUT) protos/user/v1/user.proto
+
+docs: $(DEV) ## write the tables of settings in docs/ anew
+	$(PY) -m docs.configuration
 
 lock: $(DEV) ## resolve requirements/ anew from pyproject.toml
 	for group in $(GROUPS); do \

@@ -8,23 +8,30 @@ from service_kit.settings import EtcdTlsSettings, LogSettings, RegistrySettings,
 
 
 class AuthSettings(LogSettings, RegistrySettings, EtcdTlsSettings):
-    """Which users etcd shall have, and under which prefix they may work."""
+    """Which users etcd must have, and under which prefix they may work."""
 
     etcd_address: str
-    """`host:port` of the one member that is looked after."""
+    """`host:port` of the member to keep in order"""
 
     root_password: SecretStr = Field(min_length=1)
+    """Password of etcd's user root"""
     registrar_username: str = Field(default="registrar", pattern=r"^[A-Za-z0-9._-]+$")
+    """User that may write under `REGISTRY_PREFIX`"""
     registrar_password: SecretStr = Field(min_length=1)
+    """Password of that user"""
     registrar_password_file: Path | None = None
+    """The file that the password was read from, and is read from again."""
     resolver_username: str = Field(default="resolver", pattern=r"^[A-Za-z0-9._-]+$")
+    """User that may only read under `REGISTRY_PREFIX`"""
     resolver_password: SecretStr = Field(min_length=1)
+    """Password of that user"""
     resolver_password_file: Path | None = None
+    """The file that the password was read from, and is read from again."""
 
     interval: float = Field(default=10.0, gt=0, le=600)
-    """Seconds between two looks."""
+    """Seconds between two checks"""
     auth_on_file: Path = Path("/tmp/auth-is-on")  # noqa: S108  # the pod's own, read by a probe
-    """A file that is there as long as authentication is known to be on."""
+    """File that exists while authentication is known to be on"""
 
     @field_validator("etcd_address")
     @classmethod

@@ -42,32 +42,37 @@ class GatewaySettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
 
     optional_files: ClassVar[frozenset[str]] = frozenset({"jwt_previous_secrets"})
     listen_port: Port = 8080
+    """Port of HTTP; 0 selects a free one"""
     http_tls_cert_file: Path | None = None
-    """With its key, HTTPS is served."""
+    """Certificate for HTTPS on `LISTEN_PORT`; without it HTTP is served"""
     http_tls_key_file: Path | None = Field(default=None, validate_default=True)
+    """Key of that certificate"""
     grpc_tls_server_name: str = Field(default="user-svc", min_length=1)
-    """The DNS name that a user service's certificate must bear."""
+    """DNS name that a user service's certificate must contain"""
     jwt_secret: Annotated[SecretStr, AfterValidator(_is_usable)]
+    """Key that signs tokens, at least 32 random bytes: `openssl rand -base64 48`"""
     jwt_secret_file: Path | None = None
     jwt_previous_secrets: Annotated[SecretStr, AfterValidator(_are_secrets)] = SecretStr("")
-    """Comma separated; they verify tokens and sign none, and may be short."""
+    """Keys that still verify tokens, comma separated; they may be shorter. A file of these may be missing or empty"""
     jwt_previous_secrets_file: Path | None = None
     jwt_issuer: str = Field(default="video-platform", min_length=1, max_length=255)
+    """`iss` of tokens"""
     jwt_audience: str = Field(default="video-platform", min_length=1, max_length=255)
-    """Of the access tokens of sessions."""
+    """`aud` of access tokens of sessions"""
     user_service_target: str | None = Field(default=None, validate_default=True)
-    """Any gRPC target, such as `dns:///user-svc:8888`; the registry is not asked then."""
+    """A [gRPC target](https://github.com/grpc/grpc/blob/master/doc/naming.md) such as `dns:///user-svc:8888`, used
+    instead of etcd"""
     docs: bool = True
-    """Whether /docs and /openapi.json are served."""
+    """Whether `/docs` and `/openapi.json` are served; otherwise they are 404"""
     max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
-    """How many clients may be connected at a time, if the limit of open files allows so many."""
+    """Concurrent client connections; fewer if the limit of open files (`ulimit -n`) is lower"""
     head_timeout: float = Field(default=10.0, gt=0, le=600)
-    """How long a request's head may take to arrive, and a new connection to send anything."""
+    """Seconds for the head of a request to arrive, and for a new connection to send anything"""
     keep_alive_timeout: int = Field(default=75, ge=1, le=86_400)
-    """How long an idle connection is kept, and an answer may go unread. Must be longer than the load balancer's, so
-    that no request is sent into a connection that is being closed."""
+    """Seconds that an idle connection is kept, or a response may stay unread; must be longer than the idle timeout of
+    the load balancer, or requests are sent into connections that are being closed"""
     body_timeout: float = Field(default=10.0, gt=0, le=600)
-    """How long a request's body may take to arrive."""
+    """Seconds for the body of a request to arrive"""
 
     @field_validator("http_tls_key_file")
     @classmethod

@@ -27,17 +27,21 @@ class RunSettings(EtcdSettings):
     """The settings of `make run`; all others go to the services as they are."""
 
     users: int = Field(default=1, ge=1, le=16)
-    """How many user services run behind the gateway."""
+    """User services behind the gateway"""
     gateway_port: Port = 8080
+    """Port of the gateway"""
     user_port: Port = 8888
-    """The first user service's; each further one takes the next."""
+    """Port of the first user service; each further one uses the next"""
     etcd_port: Port = 2379
-    """Of the etcd that is started when ETCD_ADDRESS is not set."""
+    """Port of the etcd that is started; with `ETCD_ADDRESS` none is"""
     admin_port: Port = 9090
-    """The gateway's; the user services take the next ones."""
+    """Admin port of the gateway; the user services use the next ones"""
     data_dir: Path = Path(".data")
+    """Folder of users, keys and logs"""
     jwt_secret: SecretStr | None = None
+    """As for gateway_svc; generated and kept in `DATA_DIR` if not set"""
     hash_slots: int | None = None
+    """As for user_svc; the cores divided by `USERS` if not set"""
 
     @property
     def ports(self) -> dict[int, tuple[str, str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from docs import configuration
 from tests.support.process import ROOT
 
 PAGES = sorted(
@@ -38,12 +39,28 @@ def test_paths_in_a_page_exist(page: str) -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
+def test_tables_of_settings_are_generated() -> None:
+    for page, text in configuration.pages().items():
+        assert page.read_text(encoding="utf-8") == text, "run `make docs`"
+
+
 def test_targets_in_a_page_exist() -> None:
     makefiles = [ROOT / "Makefile", *ROOT.glob("*/*.mk"), *ROOT.glob("*/*/*.mk")]
     targets = set(re.findall(r"^([a-z0-9-]+):", "\n".join(map(Path.read_text, makefiles)), re.MULTILINE))
     for page in PAGES:
         for words in re.findall(r"(?:^|`)make ((?:[a-z0-9-]+ ?)+)", page.read_text(encoding="utf-8"), re.MULTILINE):
             assert set(words.split()) <= targets, name(page)
+
+
+def test_architecture_lists_every_folder() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    cells = page.split("| folder |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    listed = {folder for line in cells for folder in re.findall(r"`(\w[\w-]*)`", line.split("|")[1])}
+    assert listed == {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))}
+
+
+def test_readme_is_at_most_150_lines() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
 
 def test_steps_of_a_login_name_functions_that_exist() -> None:

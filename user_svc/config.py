@@ -25,39 +25,47 @@ class UserSettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     """
 
     data_dir: Path = Path(".data")
-    """Where the SQLite file is kept when DB_DSN is not set."""
+    """Folder of the SQLite file"""
     db_dsn_required: bool = False
-    """True in images, where a SQLite file would be lost with the pod."""
+    """Whether startup fails without `DB_DSN`; true in images, where a SQLite file would be lost with the pod"""
     db_dsn: SecretStr | None = Field(default=None, validate_default=True)
+    """`user:pass@tcp(host:3306)/db?charset=utf8mb4&parseTime=True&loc=Local` or `mysql://user:pass@host:3306/db`;
+    without it SQLite in `DATA_DIR`. [Parameters](user-service.md#the-database)"""
     db_password: SecretStr | None = None
+    """Password of the database, if the DSN contains none"""
     db_password_file: Path | None = None
-    """Where the password came from, and a renewed one will."""
+    """The file that the password was read from, and is read from again."""
     db_ca_file: Path | None = None
-    """Connections are encrypted, and the server's chain and host name verified, when it is set."""
+    """Certificate authorities of the database's certificate; its chain and host name are verified"""
     db_cert_file: Path | None = None
+    """Client certificate, for a database that requires one"""
     db_key_file: Path | None = Field(default=None, validate_default=True)
+    """Key of that certificate"""
     db_pool_size: int = Field(default=POOL_SIZE, ge=1, le=1000)
-    """Connections to the database that are kept."""
+    """Connections to the database that are kept open"""
     db_max_overflow: int = Field(default=MAX_OVERFLOW, ge=0, le=1000)
-    """Connections more than that, each opened on demand and closed after use."""
+    """Further connections, opened on demand and closed after use"""
     db_pool_recycle: float | None = Field(default=None, gt=0)
-    """Seconds after which a connection is replaced; when the database or a failover ends it if not set."""
+    """Seconds after which a connection is replaced; without it, when the database closes it"""
 
     listen_port: Port = 8888
+    """Port of gRPC; 0 selects a free one"""
     grpc_tls_client_names: str = Field(default="gateway-svc", min_length=1)
-    """The DNS names of which a client's certificate must bear one, comma separated."""
+    """DNS names, comma separated, of which a client's certificate must contain one"""
     pod_ip: str | None = None
+    """IP address that is registered, as Kubernetes provides it; `ADVERTISE_ADDRESS` takes precedence"""
     advertise_address: str | None = Field(default=None, validate_default=True)
-    """What is registered: an IP address, alone or with a port."""
+    """What is registered: an IP address, alone or with a port, that gateways can reach"""
 
     grpc_reflection: bool = True
-    """Whether those who may call are told which methods there are."""
+    """Whether gRPC reflection is served"""
     registry_ttl: int = Field(default=10, ge=1, le=3600)
-    """Seconds that a lost instance stays registered."""
+    """Seconds after which a dead instance is no longer registered"""
 
     bcrypt_cost: int = Field(default=14, ge=10, le=16)
+    """Cost of password hashes; hashes of another cost are replaced at login"""
     hash_slots: int | None = Field(default=None, ge=1, le=256)
-    """Hashes at a time; the cores of the cgroup when not set."""
+    """Concurrent hashes; without it, as many as the cgroup has cores"""
 
     @field_validator("db_dsn")
     @classmethod

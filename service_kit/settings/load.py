@@ -22,7 +22,7 @@ class ServiceSettings(BaseSettings):
     A field `db_dsn` is read from the variable DB_DSN or the file that DB_DSN_FILE names; a field `db_dsn_file` beside
     it tells which file that was. What the environment does not set may stand in a `.env` file in the working directory,
     under the same names. A variable that is set to nothing counts as not set, and what no field is named after is left
-    alone.
+    alone. The string below a field is its description in docs/configuration.md (`make docs`).
     """
 
     model_config = SettingsConfigDict(
@@ -32,6 +32,7 @@ class ServiceSettings(BaseSettings):
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
     optional_files: ClassVar[frozenset[str]] = frozenset()
     """The fields whose file may be missing or empty, which is the same as not set."""

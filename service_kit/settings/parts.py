@@ -75,8 +75,9 @@ class LogSettings(ServiceSettings):
     """How a service logs."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Lowest level that is logged; lines on startup and shutdown always are"""
     log_format: Literal["auto", "json", "text"] = "auto"
-    """`auto` is text on a terminal and JSON elsewhere."""
+    """`auto` is text on a terminal and JSON elsewhere"""
 
     @property
     def instance(self) -> str:
@@ -88,7 +89,7 @@ class FileSettings(ServiceSettings):
     """How mounted files are followed."""
 
     file_poll_interval: float = Field(default=INTERVAL, gt=0, le=INTERVAL)
-    """Seconds between two looks at certificates, keys and passwords in files."""
+    """Seconds between two checks of certificates, keys and passwords in files"""
 
     def tls_files(self, prefix: str, *uses: Use) -> TlsFiles | None:
         """Return what the settings <prefix>_CERT_FILE, _KEY_FILE and _CA_FILE name, None when they name nothing."""
@@ -115,8 +116,11 @@ class GrpcTlsSettings(FileSettings):
     """What mutual TLS between our services needs: all of it or, for gRPC in clear, nothing."""
 
     grpc_tls_cert_file: Path | None = None
+    """Certificate for mutual [TLS](tls.md) between the services; without it gRPC is not encrypted"""
     grpc_tls_key_file: Path | None = Field(default=None, validate_default=True)
+    """Key of that certificate"""
     grpc_tls_ca_file: Path | None = Field(default=None, validate_default=True)
+    """Certificate authorities of the peer's certificate"""
 
     @field_validator("grpc_tls_key_file", "grpc_tls_ca_file")
     @classmethod
@@ -128,41 +132,50 @@ class AccessLogSettings(LogSettings):
     """How a service logs, one that answers requests."""
 
     access_log_sample: float = Field(default=1.0, ge=0, le=1)
-    """The share of requests that get a line each; those that fail on our side always do."""
+    """Share of requests that are logged; 401, 409 and 5xx always are, at most 50 lines a second of each"""
 
 
 class AdminSettings(ServiceSettings):
     """Where /livez, /readyz and /metrics are served."""
 
-    admin_host: str = EVERY_ADDRESS  # the kubelet and Prometheus come from outside the pod
+    admin_host: str = EVERY_ADDRESS  # the kubelet and Prometheus connect from outside the pod
+    """Address of the admin port, like `LISTEN_HOST`"""
     admin_port: Port = 9090
+    """Port of `/livez`, `/readyz` and `/metrics`"""
 
 
 class ServerSettings(AccessLogSettings, AdminSettings, TracingSettings, FileSettings):
     """What every process reads that serves; a subclass gives `listen_port` its default. Durations are in seconds."""
 
     listen_host: str = EVERY_ADDRESS
+    """Address to listen on; `::` is all IPv6 and IPv4 addresses (IPv4 alone on a host without IPv6), `0.0.0.0` all IPv4
+    addresses"""
     listen_port: Port
     drain_delay: float = Field(default=2.0, ge=0, le=600)
-    """How long to go on answering after SIGTERM, not ready, so that callers turn away first."""
+    """Seconds after SIGTERM in which requests are served while the process is not ready, so that callers stop first"""
     grace: float = Field(default=20.0, ge=0, le=600)
-    """How long what is in flight may take to finish after that."""
+    """Seconds after that in which requests in flight may finish"""
 
 
 class RegistrySettings(ServiceSettings):
     """Where in etcd the registry's keys are."""
 
     registry_prefix: str = Field(default=DEFAULT_PREFIX, pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$")
+    """Prefix of the registry's keys in etcd"""
 
 
 class EtcdTlsSettings(FileSettings):
     """Where etcd is, with what its certificate is checked and what it is shown when it asks for a certificate."""
 
     etcd_address: Annotated[str, AfterValidator(_is_hosts_and_ports)] | None = None
-    """`host:port[,host:port...]`, each with https:// before it when etcd serves TLS."""
+    """Members of etcd, `host:port`, comma separated; `https://host:port` for [TLS](tls.md). Without it user_svc does
+    not register, and gateway_svc needs `USER_SERVICE_TARGET`"""
     etcd_ca_file: Path | None = Field(default=None, validate_default=True)
+    """Certificate authorities of etcd's certificate; required with `https://`"""
     etcd_cert_file: Path | None = None
+    """Client certificate, for an etcd that requires one"""
     etcd_key_file: Path | None = Field(default=None, validate_default=True)
+    """Key of that certificate"""
 
     @field_validator("etcd_ca_file", "etcd_cert_file")
     @classmethod
@@ -207,10 +220,13 @@ class EtcdSettings(RegistrySettings, EtcdTlsSettings):
     """Where the registry is and under which names it is used."""
 
     etcd_username: str | None = None
+    """User, for an etcd with authentication"""
     etcd_password: SecretStr | None = Field(default=None, validate_default=True)
+    """Password of that user"""
     etcd_password_file: Path | None = None
-    """Where the password came from, and a renewed one will."""
+    """The file that the password was read from, and is read from again."""
     registry_service: str = Field(default="user", pattern=r"^[A-Za-z0-9._-]+$")
+    """Name under which user services register and are found"""
 
     @field_validator("etcd_password")
     @classmethod

@@ -54,25 +54,45 @@ class TracingSettings(ServiceSettings):
     """
 
     otel_sdk_disabled: Annotated[Literal["true", "false"], BeforeValidator(_lower)] = "false"
+    """`true` turns tracing off, whatever else is set"""
     otel_traces_exporter: Annotated[Literal["otlp", "none"], BeforeValidator(_lower)] = "otlp"
+    """`none` turns tracing off as well"""
     otel_exporter_otlp_endpoint: _Url | None = None
+    """URL of the receiver; over HTTP, `/v1/traces` is appended"""
     otel_exporter_otlp_traces_endpoint: _Url | None = None
+    """The same, with nothing appended"""
     otel_exporter_otlp_protocol: _Protocol = "http/protobuf"
+    """Receivers listen for `http/protobuf` on port 4318, for `grpc` on 4317"""
     otel_exporter_otlp_traces_protocol: _Protocol | None = None
+    """`OTEL_EXPORTER_OTLP_PROTOCOL` for traces, which takes precedence"""
     otel_exporter_otlp_headers: _Headers | None = None
+    """`name=value`, comma separated, such as an API key of the receiver"""
     otel_exporter_otlp_traces_headers: _Headers | None = None
+    """`OTEL_EXPORTER_OTLP_HEADERS` for traces, which takes precedence"""
     otel_exporter_otlp_timeout: _Seconds = 10.0
+    """**Seconds** for sending a batch, all attempts included, as OpenTelemetry's Python SDK reads it"""
     otel_exporter_otlp_traces_timeout: _Seconds | None = None
+    """`OTEL_EXPORTER_OTLP_TIMEOUT` for traces, which takes precedence"""
     otel_exporter_otlp_compression: _Compression = "none"
+    """Compression of batches"""
     otel_exporter_otlp_traces_compression: _Compression | None = None
+    """`OTEL_EXPORTER_OTLP_COMPRESSION` for traces, which takes precedence"""
     otel_exporter_otlp_certificate: FilePath | None = None
+    """Certificate authorities of the receiver's certificate"""
     otel_exporter_otlp_traces_certificate: FilePath | None = None
+    """`OTEL_EXPORTER_OTLP_CERTIFICATE` for traces, which takes precedence"""
     otel_exporter_otlp_client_certificate: FilePath | None = None
+    """Client certificate, for a receiver that requires one"""
     otel_exporter_otlp_traces_client_certificate: FilePath | None = None
+    """`OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE` for traces, which takes precedence"""
     otel_exporter_otlp_client_key: FilePath | None = None
+    """Key of that certificate"""
     otel_exporter_otlp_traces_client_key: FilePath | None = None
+    """`OTEL_EXPORTER_OTLP_CLIENT_KEY` for traces, which takes precedence"""
     otel_service_name: str | None = None
+    """`service.name`"""
     otel_resource_attributes: Annotated[str, AfterValidator(_is_pairs)] | None = None
+    """`name=value`, comma separated, such as `deployment.environment.name=test`"""
     otel_traces_sampler: Annotated[
         Literal[
             "always_on",
@@ -84,11 +104,18 @@ class TracingSettings(ServiceSettings):
         ],
         BeforeValidator(_lower),
     ] = "parentbased_always_on"
+    """With `parentbased_` a caller's `traceparent` decides if there is one; where clients are not trusted with that,
+    use one without"""
     otel_traces_sampler_arg: float = Field(default=1.0, ge=0, le=1)
+    """Share of traces, for samplers with `traceidratio`"""
     otel_bsp_schedule_delay: _Count = 5000
+    """Milliseconds between batches"""
     otel_bsp_export_timeout: _Count = 30000
+    """Milliseconds; the Python SDK does not use it yet"""
     otel_bsp_max_queue_size: _Count = _QUEUE
+    """Spans that may wait; more are dropped"""
     otel_bsp_max_export_batch_size: _Count = Field(default=_BATCH, validate_default=True)
+    """Spans in a batch"""
 
     @field_validator("otel_bsp_max_export_batch_size")
     @classmethod
