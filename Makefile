@@ -15,7 +15,7 @@ OUT := .
 comma := ,
 GROUPS := dev run user gateway build reload go node clients
 
-.PHONY: charts-test charts-tools charts-docs charts-schema help run test faults bench lint protos docs lock version
+.PHONY: charts-test charts-tools charts-docs charts-schema help run demo test coverage faults bench lint protos docs lock version
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -24,8 +24,18 @@ help: ## list the targets
 run: $(RUN) ## run the platform on this machine until Ctrl-C; USERS=3 runs three user services
 	@exec $(RUN_PY) -u -m run
 
+demo: $(DEV) ## show what clients notice when parts of the platform fail: nothing; two minutes
+	@$(PY) -u -m tests.demo
+
 test: $(DEV) ## run the tests, four minutes; ARGS="-k name" goes to pytest
 	$(PY) -m pytest -n 2 --dist loadscope $(ARGS)
+
+coverage: $(DEV) ## run the tests and print the branches that they leave out
+	@mkdir -p .data/coverage
+	$(PY) -m coverage erase
+	$(PY) -m coverage run -m pytest -n 2 --dist loadscope $(ARGS)
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report
 
 faults: $(DEV) ## run the outages at their full length
 	$(PY) -m pytest -m "faults and not exclusive" -n 4 $(ARGS) # they wait, most of the time

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "COVERAGE_PROCESS_CONFIG")
 
 
 class Process:
