@@ -63,6 +63,13 @@ def test_readme_is_at_most_150_lines() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
 
+def test_readme_lists_every_operation() -> None:
+    contract = yaml.safe_load((ROOT / "openapi/openapi.yaml").read_text(encoding="utf-8"))
+    operations = {f"{method.upper()} {path}" for path, item in contract["paths"].items() for method in item}
+    listed = re.findall(r"^\| `([A-Z]+ /\S+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(operations)
+
+
 def test_steps_of_a_login_name_functions_that_exist() -> None:
     page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     steps = re.findall(r"^\| \d+\. .+ \| `([\w/.]+\.py)` \| `(\w+)(?:\.(\w+))?` \|$", page, re.MULTILINE)
