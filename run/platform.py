@@ -46,6 +46,8 @@ def run() -> int:
             return _fail(*problems)
         os.umask(0o077)
         keep_private(settings.data_dir)
+        if sys.stdout.isatty():
+            print("Starting the platform ...")
         with _registry(settings, stop) as (address, process):
             return 0 if stop.received else _serve(settings, stop, address, process)
     except (ValueError, OSError, EtcdError) as error:
@@ -69,7 +71,9 @@ def _serve(
         return user_environment(settings, index) if kind == "user" else gateway_environment(settings)
 
     def watch() -> None:
-        if _wait_until_ready(settings, over):
+        ready = _wait_until_ready(settings, over)
+        services.console.starting = False
+        if ready:
             sys.stdout.write(_welcome(settings, address))
         while etcd_process and not over.wait(0.5):
             if etcd_process.poll() is not None:
@@ -122,8 +126,9 @@ def _welcome(settings: RunSettings, etcd_address: str) -> str:
     admin = ", ".join(str(port) for port in [settings.admin_port, *map(settings.user_admin_port, settings.indexes)])
     body = '{"username":"testuser123","password":"password123"}'
     post = f"curl -H 'Content-Type: application/json' -d '{body}' {gateway}"
+    bold, plain = ("\x1b[1;32m", "\x1b[0m") if sys.stdout.isatty() else ("", "")
     return f"""
-Ready.
+{bold}Ready.{plain}
   gateway       {gateway}  (the API as a page: {gateway}/docs)
   user service  {users}
   etcd          {etcd_address}

@@ -1,6 +1,5 @@
 """The services of the Procfile under honcho, with an answer to how it went."""
 
-import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,11 +10,9 @@ from honcho.printer import Message, Printer
 
 PROCFILE = Path(__file__).resolve().parents[1] / "Procfile"
 
-_NEWS = re.compile(r"(?P<name>\S+) (?P<what>started|stopped) \((?:pid|rc)=(?P<number>-?\d+)\)\s*")
-
 
 class Services(Manager):  # type: ignore[misc]  # honcho has no types
-    """honcho's manager, which also says when all processes have started and which one ended of its own accord."""
+    """honcho's manager, which also says when all processes have started and which one ended first."""
 
     def __init__(
         self,
@@ -28,50 +25,53 @@ class Services(Manager):  # type: ignore[misc]  # honcho has no types
 
         Args:
             users: how many user services there are.
-            environment: what each process is given.
-            own: from a name in the Procfile and a number, from 0, to what that process is given besides.
+            environment: the environment of each process.
+            own: from a name in the Procfile and a number, from 0, to the further environment of that process.
             on_started: called once, when all processes have started.
         """
-        super().__init__(_Console(self._hear))
-        self._on_started = on_started
+        self.console = _Console(self._look)
+        super().__init__(self.console)
+        self._on_started: Callable[[], None] | None = on_started
         self.ended: tuple[str, int] | None = None
         """The name and the exit code of the process whose end ended the others."""
-        self._waiting_to_start: set[str] = set()
         self._stop_is_due = False
         commands = parse_procfile(PROCFILE.read_text(encoding="utf-8")).processes
         for process in expand_processes(commands, concurrency={"user": users}):
             kind, _, number = process.name.partition(".")
             env = {**environment, **own(kind, int(number) - 1)}
             self.add_process(process.name, process.cmd, env=env, cwd=PROCFILE.parent)
-            self._waiting_to_start.add(process.name)
 
     def terminate(self) -> None:
-        """Stop all processes. What comes before all have started waits until then: honcho knows no ids to stop yet."""
-        if self._waiting_to_start:
+        """Stop all processes; before all have started, as soon as they have: honcho does not know their ids yet."""
+        if self._all_started():
+            super().terminate()
+        else:
             self._stop_is_due = True
-            return
-        self._stop_is_due = False
-        super().terminate()
 
-    def _hear(self, name: str, what: str, number: int) -> None:
-        if what == "started":
-            self._waiting_to_start.discard(name)
-            if not self._waiting_to_start:
-                self._on_started()
-                if self._stop_is_due:
-                    self.terminate()
-        elif self.ended is None and self.returncode is None:
-            self.ended = (name, number)
+    def _look(self) -> None:
+        """React to what honcho has just reported of a process."""
+        if self._on_started is not None and self._all_started():
+            self._on_started()
+            self._on_started = None
+            if self._stop_is_due:
+                super().terminate()
+        if self.ended is None and self.returncode is None:
+            codes = {name: process.get("returncode") for name, process in self._processes.items()}
+            self.ended = next(((name, code) for name, code in codes.items() if code is not None), None)
 
 
 class _Console(Printer):  # type: ignore[misc]
-    """Prints what the processes write; hands on what honcho itself has to say."""
+    """Prints what the processes write; on a terminal, routine lines only once they are ready."""
 
-    def __init__(self, hear: Callable[[str, str, int], None]) -> None:
-        super().__init__(sys.stdout)
-        self._hear = hear
+    def __init__(self, on_news: Callable[[], None]) -> None:
+        # lines of text carry the time already
+        super().__init__(sys.stdout, time_format="" if sys.stdout.isatty() else "%H:%M:%S")
+        self._on_news = on_news
+        self.starting = sys.stdout.isatty()
 
     def write(self, message: Message) -> None:
-        super().write(message)
-        if message.name == SYSTEM_PRINTER_NAME and (news := _NEWS.fullmatch(message.data)):
-            self._hear(news["name"], news["what"], int(news["number"]))
+        is_news = message.name == SYSTEM_PRINTER_NAME
+        if not (self.starting and (is_news or " INFO " in str(message.data))):
+            super().write(message)
+        if is_news:
+            self._on_news()
