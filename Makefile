@@ -12,25 +12,27 @@ RUN := $(call stamp,.venv-run,run)
 PY := .venv/bin/python
 RUN_PY := .venv-run/bin/python
 OUT := .
+DIST := dist
 comma := ,
+CHARTS := $(addprefix charts/,etcd mysql user-svc gateway-svc video-platform)
 GROUPS := dev run user gateway build reload go node clients
 
-.PHONY: charts-test charts-tools charts-docs charts-schema help run demo test coverage faults bench lint protos docs lock version
+.PHONY: charts-test charts-tools charts-docs charts-schema charts-package help run users demo test coverage faults bench lint protos docs lock version
 .DEFAULT_GOAL := help
 
-help:
-	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z0-9-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
 
-##@ Run
 run: $(RUN) ## run the platform on this machine until Ctrl-C; USERS=3 runs three user services
 	@exec $(RUN_PY) -u -m run
+
+users: $(RUN) ## do something about the users of `make run`; ARGS="list", ARGS="--help"
+	@exec $(RUN_PY) -m user_svc users $(ARGS)
 
 demo: $(DEV) ## show what clients notice when parts of the platform fail: nothing; two minutes
 	@$(PY) -u -m tests.demo
 
-##@ Check
-test: $(DEV) ## run the tests, four minutes; ARGS="-k name" goes to pytest
+test: $(DEV) ## run the tests, seven minutes; ARGS="-k name" goes to pytest
 	$(PY) -m pytest -n 2 --dist loadscope $(ARGS)
 
 coverage: $(DEV) ## run the tests and print the branches that they leave out
@@ -50,7 +52,6 @@ bench: $(DEV) ## measure, and print ratios beside their goals, ten minutes; ARGS
 lint: $(DEV) ## run the checks of .pre-commit-config.yaml; helm lint is one of charts-test
 	SKIP=helm-lint .venv/bin/pre-commit run --all-files --show-diff-on-failure
 
-##@ Generate
 protos: $(DEV) ## regenerate the code of protos/
 	$(PY) -m grpc_tools.protoc -I . --plugin=protoc-gen-mypy_grpc=$(dir $(PY))protoc-gen-mypy_grpc \
 	  --python_out=$(OUT) --pyi_out=$(OUT) --grpc_python_out=$(OUT) --mypy_grpc_out=quiet:$(OUT) protos/user/v1/user.proto
@@ -73,7 +74,6 @@ include k8s-tests/cluster/cluster.mk
 include k8s-tests/k8s-tests.mk
 include tests/clients/clients.mk
 
-##@ Charts
 charts-test: $(DEV) ## test the charts, with helm and without a cluster; ARGS="-k name" goes to pytest
 	$(PY) -m pytest k8s-tests/charts -n 2 $(ARGS)
 
@@ -82,16 +82,17 @@ charts-tools: ## build what writes and judges the charts' manifests, from the Go
 
 charts-docs: ## write the README of each chart anew from its values.yaml
 	"$$(k8s-tests/cluster/binaries.sh charts)"/helm-docs --chart-search-root charts --sort-values-order file \
-	  --chart-to-generate $(subst $() $(),$(comma),$(addprefix charts/,etcd mysql user-svc gateway-svc video-platform)) \
+	  --chart-to-generate $(subst $() $(),$(comma),$(CHARTS)) \
 	  --template-files ./README.md.gotmpl --skip-version-footer --log-level error
 
 charts-schema: $(DEV) ## write the values.schema.json of each chart anew
 	$(PY) charts/schemas.py
 
-# A line that counts the packages as pip collects them, on a terminal.
-progress = while read -r verb name rest; do \
-  if [ -t 1 ] && [ "$$verb" = Collecting ]; then n=$$((n + 1)); printf '\r\033[K  %d of %d packages: %s' $$n $$(grep -c '^[a-z].*==' requirements/$(2).txt) "$$name"; fi; \
-  done; if [ -t 1 ]; then printf '\r\033[K'; fi
+charts-package: ## package the charts into dist/charts; PUSH=oci://REGISTRY/charts pushes them, too
+	rm -rf $(DIST)/charts
+	helm=$${HELM:-$$(command -v helm || echo "$$(k8s-tests/cluster/binaries.sh helm)/helm")} && \
+	"$$helm" package $(CHARTS) --destination $(DIST)/charts && \
+	for package in $(if $(PUSH),$(DIST)/charts/*.tgz); do "$$helm" push $$package $(PUSH) $(PUSH_FLAGS) || exit; done
 
 define install
 	@command -v $(PYTHON) >/dev/null || \
@@ -102,9 +103,9 @@ define install
 	  { echo 'error: $(PYTHON) comes without its venv module; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 	@[ "$$($(1)/bin/python -V 2>/dev/null)" = "$$($(PYTHON) -V)" ] || $(PYTHON) -m venv --clear $(1)
 	@rm -f $(1)/installed-*
-	@echo 'installing requirements/$(2).txt into $(1), which takes a minute or two'
-	@{ $(1)/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements/$(2).txt && touch $@; } | $(progress)
-	@[ -e $@ ] || { echo 'error: the packages could not be installed, as pip says above; try again once a package index can be reached' >&2; exit 1; }
+	@echo 'installing requirements/$(2).txt into $(1)'
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/$(2).txt
+	@touch $@
 endef
 
 $(DEV):

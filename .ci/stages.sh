@@ -50,6 +50,7 @@ need wrk command -v wrk                    # the client of the measurements
 need curl command -v curl                  # runs the commands of the README
 need nginx command -v nginx                # proxies in front of the gateway
 need haproxy command -v haproxy
+need faketime command -v faketime         # clocks that disagree
 need default-jdk-headless command -v javac # one of the clients, with Maven; make clients-test brings Go and Node.js
 need maven command -v mvn
 need npm sh -c '! command -v node || command -v npm' # a Node.js that is new enough is used with the machine's npm

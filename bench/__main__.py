@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 
-from bench.cases import connections, flood, gateway, logins, propagation, telemetry
+from bench.cases import connections, flood, gateway, logins, propagation, sessions, telemetry
 from bench.processes import scratch
 from bench.rates import UNIT, Extent
 from bench.report import table, worst
@@ -13,6 +13,7 @@ CASES = {
     "gateway": gateway.measure,
     "telemetry": telemetry.measure,
     "logins": logins.measure,
+    "sessions": sessions.measure,
     "flood": flood.measure,
     "connections": connections.measure,
     "propagation": propagation.measure,

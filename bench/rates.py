@@ -42,15 +42,27 @@ def measure(sides: Mapping[str, Service], request: wrk.Request, folder: Path, ex
     rates: dict[str, list[float]] = {name: [] for name in sides}
     sent = dict.fromkeys(sides, 0)
     for name, service in in_turn(sides, extent.rounds):
-        before = service.cpu_seconds()
-        load = wrk.run(service.url, request, folder, seconds=extent.seconds, first_token=sent[name])
-        used = service.cpu_seconds() - before
-        if used < load.seconds * LEAST_SHARE:
-            raise RuntimeError(f"{name} got a core for {used:.2f} of {load.seconds:.1f} s; use an idle machine")
-        rates[name].append(load.requests / used)
-        sent[name] += load.requests
-        service.take_log()
+        rate, requests = load(service, request, folder, extent, first_token=sent[name])
+        rates[name].append(rate)
+        sent[name] += requests
     return rates
+
+
+def load(
+    service: Service, request: wrk.Request, folder: Path, extent: Extent, *, first_token: int = 0
+) -> tuple[float, int]:
+    """Load a server for one round; returns its rate and how many requests it answered.
+
+    Raises:
+        RuntimeError: when other processes had the cores.
+    """
+    before = service.cpu_seconds()
+    seen = wrk.run(service.url, request, folder, seconds=extent.seconds, first_token=first_token)
+    used = service.cpu_seconds() - before
+    if used < seen.seconds * LEAST_SHARE:
+        raise RuntimeError(f"{service.url} got a core for {used:.2f} of {seen.seconds:.1f} s; use an idle machine")
+    service.take_log()
+    return seen.requests / used, seen.requests
 
 
 def compare(

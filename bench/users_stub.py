@@ -3,6 +3,8 @@
 With GRPC_TLS_CERT_FILE and its companions it demands the gateway's certificate, as the user service does.
 """
 
+import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -14,6 +16,10 @@ from service_kit.files import Reader, Use
 from service_kit.grpc_tls import ClientNames, server_credentials
 from service_kit.settings import GrpcTlsSettings, load
 
+_REVOCATIONS = int(os.environ.get("REVOCATIONS", "0"))
+"""Sessions that the feed says have ended, an hour ago."""
+_REVOKED_AT = int(time.time() - 3600) * 1000
+_PAGE = 600
 _WATCHERS = ThreadPoolExecutor(64)
 """A thread for each gateway's health watch."""
 
@@ -26,6 +32,16 @@ class InstantUsers(user_pb2_grpc.UserServiceServicer):
 
     def Login(self, request: user_pb2.LoginRequest, context: grpc.ServicerContext) -> user_pb2.LoginResponse:
         return user_pb2.LoginResponse(code=200, msg="登录成功", user_id=1, username=request.username, generation=0)
+
+    def ChangePassword(
+        self, request: user_pb2.ChangePasswordRequest, context: grpc.ServicerContext
+    ) -> user_pb2.ChangePasswordResponse:
+        return user_pb2.ChangePasswordResponse(code=200, generation=1)
+
+    def DeleteAccount(
+        self, request: user_pb2.DeleteAccountRequest, context: grpc.ServicerContext
+    ) -> user_pb2.DeleteAccountResponse:
+        return user_pb2.DeleteAccountResponse(code=200)
 
     def OpenSession(
         self, request: user_pb2.OpenSessionRequest, context: grpc.ServicerContext
@@ -55,7 +71,18 @@ class InstantUsers(user_pb2_grpc.UserServiceServicer):
     def ListRevocations(
         self, request: user_pb2.ListRevocationsRequest, context: grpc.ServicerContext
     ) -> user_pb2.ListRevocationsResponse:
-        return user_pb2.ListRevocationsResponse()
+        after = request.after_id if request.after_at == _REVOKED_AT else 0
+        rest = range(after, _REVOCATIONS) if request.after_at <= _REVOKED_AT else range(0)
+        page = [
+            user_pb2.ListRevocationsResponse.Revocation(
+                at=_REVOKED_AT,
+                id=number + 1,
+                ended_id=number.to_bytes(16, "big"),
+                expires_at=_REVOKED_AT // 1000 + 24 * 3600,
+            )
+            for number in rest[:_PAGE]
+        ]
+        return user_pb2.ListRevocationsResponse(revocations=page, more=len(rest) > _PAGE, now=_REVOKED_AT + 3_600_000)
 
 
 def serve(users: InstantUsers) -> tuple[grpc.Server, int]:

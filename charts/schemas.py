@@ -2,6 +2,9 @@
 
 Helm reads one file a chart and lets none refer to another, so what charts have in common is defined once, here, and
 copied. `examples` are legal values other than the default, by which tests see that a value has an effect.
+
+Our own keys are closed: an unknown one is a mistake. What is Kubernetes' own, such as a toleration, is not described
+here: the API server judges it, by the version that it is.
 """
 
 import json
@@ -52,6 +55,16 @@ def opened(properties: dict[str, Schema]) -> Schema:
     return {"type": "object", "properties": properties}
 
 
+def kubernetes(*examples: dict[str, Any]) -> Schema:
+    """An object of Kubernetes' API."""
+    return {"type": "object", **_examples(examples)}
+
+
+def kubernetes_list(*examples: list[dict[str, Any]], **rules: Any) -> Schema:
+    """A list of such objects."""
+    return array({"type": "object"}, *examples, **rules)
+
+
 def shared(name: str) -> Schema:
     return {"$ref": f"#/$defs/{name}"}
 
@@ -65,7 +78,6 @@ def _examples(examples: Any) -> Schema:
     return {"examples": list(examples)} if examples else {}
 
 
-ANY = mapping()
 TEXT = string()
 NAMED = string(minLength=1)
 LABEL = r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$"
@@ -78,12 +90,13 @@ IMAGE = {
     "pullPolicy": one_of("Always", "IfNotPresent", "Never"),
 }
 PULL_SECRET = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
-PROBE = {
-    "initialDelaySeconds": integer(0),
-    "periodSeconds": integer(1, 7),
-    "timeoutSeconds": integer(1, 4),
-    "failureThreshold": integer(1, 9),
+FAMILIES: dict[str, Schema] = {
+    "ipFamilyPolicy": one_of("", "SingleStack", "PreferDualStack", "RequireDualStack"),
+    "ipFamilies": array(one_of("IPv4", "IPv6"), ["IPv6"], ["IPv6", "IPv4"], maxItems=2, uniqueItems=True),
 }
+COMMON = {"commonLabels": shared("labels"), "commonAnnotations": shared("strings")}
+SERVICE = {"annotations": shared("strings"), "labels": shared("labels"), **FAMILIES}
+PODS: Schema = {"type": ["integer", "string"], "minimum": 0}
 
 DEFINITIONS: dict[str, Schema] = {
     "strings": mapping(TEXT, None, {"example.com/name": "value"}),
@@ -94,129 +107,31 @@ DEFINITIONS: dict[str, Schema] = {
         "minimum": 0,
         "examples": ["300Mi"],
     },
-    "resources": closed({"requests": mapping(shared("quantity")), "limits": mapping(shared("quantity"))}, []),
     "image": closed({"repository": string(f"^{REPOSITORY}$", "registry.example.com/team/image"), **IMAGE}),
     "imageOrNone": closed({"repository": string(f"^({REPOSITORY})?$", "registry.example.com/team/image"), **IMAGE}),
     "pullSecret": closed({"name": string(PULL_SECRET)}),
     "pullSecrets": array(shared("pullSecret"), [{"name": "pull"}]),
-    "env": array(closed({"name": NAMED, "value": TEXT, "valueFrom": ANY}, ["name"]), [{"name": "EXTRA", "value": "1"}]),
-    "envFrom": array(
-        closed({"prefix": TEXT, "configMapRef": ANY, "secretRef": ANY}, []), [{"configMapRef": {"name": "extra"}}]
-    ),
-    "volumes": array(
-        {"type": "object", "required": ["name"], "properties": {"name": NAMED}}, [{"name": "extra", "emptyDir": {}}]
-    ),
-    "volumeMounts": array(
-        closed(
-            {
-                "name": NAMED,
-                "mountPath": NAMED,
-                "subPath": TEXT,
-                "subPathExpr": TEXT,
-                "readOnly": BOOLEAN,
-                "recursiveReadOnly": TEXT,
-                "mountPropagation": TEXT,
-            },
-            ["name", "mountPath"],
-        ),
-        [{"name": "tmp", "mountPath": "/extra"}],
-    ),
-    "probe": closed(PROBE, []),
-    "readinessProbe": closed({**PROBE, "successThreshold": integer(1)}, []),
-    "seccompProfile": closed(
-        {"type": one_of("RuntimeDefault", "Localhost", "Unconfined"), "localhostProfile": TEXT}, ["type"]
-    ),
-    "podSecurityContext": closed(
-        {
-            "runAsNonRoot": BOOLEAN,
-            "runAsUser": integer(0, 12345),
-            "runAsGroup": integer(0, 12345),
-            "fsGroup": integer(0, 12345),
-            "fsGroupChangePolicy": one_of("Always", "OnRootMismatch"),
-            "supplementalGroups": array(integer(0)),
-            "supplementalGroupsPolicy": one_of("Merge", "Strict"),
-            "seccompProfile": shared("seccompProfile"),
-            "seLinuxOptions": ANY,
-            "sysctls": array(ANY),
-        },
-        [],
-    ),
-    "securityContext": closed(
-        {
-            "allowPrivilegeEscalation": BOOLEAN,
-            "readOnlyRootFilesystem": BOOLEAN,
-            "privileged": BOOLEAN,
-            "runAsNonRoot": BOOLEAN,
-            "runAsUser": integer(0, 12345),
-            "runAsGroup": integer(0, 12345),
-            "capabilities": closed({"drop": array(NAMED, ["NET_RAW"]), "add": array(NAMED)}, []),
-            "seccompProfile": shared("seccompProfile"),
-            "seLinuxOptions": ANY,
-            "procMount": TEXT,
-        },
-        [],
-    ),
-    "tolerations": array(
-        closed(
-            {
-                "key": TEXT,
-                "operator": one_of("Exists", "Equal", "Lt", "Gt"),
-                "value": TEXT,
-                "effect": one_of("NoSchedule", "PreferNoSchedule", "NoExecute"),
-                "tolerationSeconds": integer(0),
-            },
-            [],
-        ),
-        [{"key": "dedicated", "operator": "Exists"}],
-    ),
-    "affinity": closed({"nodeAffinity": ANY, "podAffinity": ANY, "podAntiAffinity": ANY}, [], {"podAntiAffinity": {}}),
-    "topologySpreadConstraints": array(
-        closed(
-            {
-                "maxSkew": integer(1),
-                "topologyKey": NAMED,
-                "whenUnsatisfiable": one_of("DoNotSchedule", "ScheduleAnyway"),
-                "labelSelector": ANY,
-                "minDomains": integer(1),
-                "matchLabelKeys": array(NAMED),
-                "nodeAffinityPolicy": one_of("Honor", "Ignore"),
-                "nodeTaintsPolicy": one_of("Honor", "Ignore"),
-            },
-            ["maxSkew", "topologyKey", "whenUnsatisfiable"],
-        ),
-        [{"maxSkew": 2, "topologyKey": "example.com/rack", "whenUnsatisfiable": "DoNotSchedule"}],
-    ),
     "serviceAccount": closed({"create": BOOLEAN, "name": name_or_nothing("other"), "annotations": shared("strings")}),
-    "service": closed({"annotations": shared("strings")}),
+    "service": closed(SERVICE),
     "autoscaling": closed(
         {
             "enabled": BOOLEAN,
             "minReplicas": integer(1, 3),
             "maxReplicas": integer(1, 12),
             "targetCPUUtilizationPercentage": integer(1, 60),
-            "behavior": closed(
-                {"scaleUp": ANY, "scaleDown": ANY}, [], {"scaleDown": {"stabilizationWindowSeconds": 60}}
-            ),
+            "metrics": kubernetes_list([{"type": "External"}]),
+            "behavior": kubernetes({"scaleDown": {"stabilizationWindowSeconds": 60}}),
         }
     ),
     "podDisruptionBudget": closed(
         {
             "enabled": BOOLEAN,
-            "maxUnavailable": {
-                "type": ["integer", "string"],
-                "minimum": 0,
-                "pattern": "^[0-9]{1,3}%$",
-                "examples": ["40%"],
-            },
+            "maxUnavailable": {**PODS, "pattern": "^[0-9]{1,3}%$", "examples": ["40%"]},
+            "minAvailable": {**PODS, "pattern": "^([0-9]{1,3}%)?$", "examples": ["60%"]},
+            "unhealthyPodEvictionPolicy": one_of("AlwaysAllow", "IfHealthyBudget"),
         }
     ),
-    "peers": array(
-        closed({"podSelector": ANY, "namespaceSelector": ANY, "ipBlock": ANY}, []),
-        [{"ipBlock": {"cidr": "192.0.2.0/24"}}],
-    ),
     "podNames": array(NAMED, ["other"], minItems=1),
-    "ingressRules": array(closed({"from": shared("peers"), "ports": array(ANY)}, []), [{"ports": [{"port": 81}]}]),
-    "egressRules": array(closed({"to": shared("peers"), "ports": array(ANY)}, []), [{"ports": [{"port": 81}]}]),
     "duration": string("^([0-9]+(ms|s|m|h))+$", "20s"),
     "monitor": closed(
         {
@@ -256,8 +171,8 @@ DEFINITIONS: dict[str, Schema] = {
             "imagePullSecrets": array(
                 {"anyOf": [shared("pullSecret"), string(PULL_SECRET)]}, [{"name": "pull"}], ["pull"]
             ),
-            "ipFamilyPolicy": one_of("", "SingleStack", "PreferDualStack", "RequireDualStack"),
-            "ipFamilies": array(one_of("IPv4", "IPv6"), ["IPv6"], ["IPv6", "IPv4"], maxItems=2, uniqueItems=True),
+            **FAMILIES,
+            **COMMON,
             "registry": closed(
                 {
                     "address": string(
@@ -313,32 +228,49 @@ DEFINITIONS: dict[str, Schema] = {
     ),
 }
 
+RESOURCES = kubernetes({"limits": {"memory": "300Mi"}})
+PROBE = kubernetes({"periodSeconds": 7})
+PEERS = kubernetes_list([{"ipBlock": {"cidr": "192.0.2.0/24"}}])
+RULES = kubernetes_list([{"ports": [{"port": 81}]}])
+EXTRA_OBJECTS = array(
+    {"type": ["object", "string"]},
+    [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-extra"}}],
+)
+
 POD: dict[str, Schema] = {
     "image": shared("image"),
     "imagePullSecrets": shared("pullSecrets"),
-    "extraEnv": shared("env"),
-    "extraEnvFrom": shared("envFrom"),
-    "extraVolumes": shared("volumes"),
-    "extraVolumeMounts": shared("volumeMounts"),
-    "resources": shared("resources"),
-    "startupProbe": shared("probe"),
-    "livenessProbe": shared("probe"),
-    "readinessProbe": shared("readinessProbe"),
+    "extraEnv": kubernetes_list([{"name": "EXTRA", "value": "1"}]),
+    "extraEnvFrom": kubernetes_list([{"configMapRef": {"name": "extra"}}]),
+    "extraVolumes": kubernetes_list([{"name": "extra", "emptyDir": {}}]),
+    "extraVolumeMounts": kubernetes_list([{"name": "tmp", "mountPath": "/extra"}]),
+    "resources": RESOURCES,
+    "startupProbe": PROBE,
+    "livenessProbe": PROBE,
+    "readinessProbe": PROBE,
+    **COMMON,
+    "podSpec": kubernetes({"hostAliases": [{"ip": "192.0.2.1", "hostnames": ["db.example.com"]}]}),
     "podLabels": shared("labels"),
     "podAnnotations": shared("strings"),
-    "podSecurityContext": shared("podSecurityContext"),
-    "securityContext": shared("securityContext"),
+    "podSecurityContext": kubernetes({"runAsUser": 12345}),
+    "securityContext": kubernetes({"capabilities": {"drop": ["NET_RAW"]}}),
     "priorityClassName": name_or_nothing("system-cluster-critical"),
     "nodeSelector": shared("labels"),
-    "tolerations": shared("tolerations"),
-    "affinity": shared("affinity"),
+    "tolerations": kubernetes_list([{"key": "dedicated", "operator": "Exists"}]),
+    "affinity": kubernetes({"podAntiAffinity": {}}),
     "serviceAccount": shared("serviceAccount"),
+    "extraObjects": EXTRA_OBJECTS,
 }
-SPREAD = {"topologySpreadConstraints": shared("topologySpreadConstraints")}
+SPREAD = {
+    "topologySpreadConstraints": kubernetes_list(
+        [{"maxSkew": 2, "topologyKey": "example.com/rack", "whenUnsatisfiable": "DoNotSchedule"}]
+    )
+}
 STATELESS: dict[str, Schema] = {
     **POD,
     **SPREAD,
-    "replicaCount": integer(0, 3),
+    "replicaCount": {**integer(0, 3), "type": ["integer", "null"]},
+    "deploymentSpec": kubernetes({"minReadySeconds": 5}),
     "revisionHistoryLimit": integer(0, 2),
     "fullnameOverride": string("^([a-z]([-a-z0-9]{0,50}[a-z0-9])?)?$", "other"),
     "drainDelaySeconds": integer(0, 3, 600),
@@ -360,8 +292,10 @@ STATELESS: dict[str, Schema] = {
 STATEFUL: dict[str, Schema] = {
     **POD,
     "extraArgs": array(string("^--"), ["--example=1"]),
+    "statefulSetSpec": kubernetes({"minReadySeconds": 5}),
     "terminationGracePeriodSeconds": integer(1, 45),
     "service": shared("service"),
+    "persistentVolumeClaimRetentionPolicy": kubernetes({"whenDeleted": "Delete"}),
 }
 CLAIM: dict[str, Schema] = {
     "size": shared("quantity"),
@@ -371,12 +305,12 @@ CLAIM: dict[str, Schema] = {
 CERTIFICATE = {"existingSecret": name_or_nothing("certificate")}
 ANOTHER_CLAIM = {"existingClaim": name_or_nothing("claim")}
 CLIENTS = {"clients": shared("podNames")}
-SCRAPERS = {"metricsFrom": shared("peers")}
+SCRAPERS = {"metricsFrom": PEERS}
 PASSWORD = string(r"^[^'\"\\\n]*$", "a given password", maxLength=128)
 
 
 def network_policy(peers: dict[str, Schema]) -> Schema:
-    rules = {"extraIngress": shared("ingressRules"), "extraEgress": shared("egressRules")}
+    rules = {"extraIngress": RULES, "extraEgress": RULES}
     return closed({"enabled": BOOLEAN, **peers, **rules})
 
 
@@ -418,6 +352,13 @@ VALUES: dict[str, dict[str, Schema]] = {
             }
         ),
         "docs": BOOLEAN,
+        "cors": closed({"origins": array(string("^[^,]+$"), ["https://app.example.org"])}),
+        "throttle": closed(
+            {
+                "mode": one_of("enforce", "observe", "off", False),  # YAML reads a plain `off` as false
+                "trustedProxies": array(string("^[0-9a-f.:/]+$|^none$"), ["10.244.0.0/16"]),
+            }
+        ),
         "userService": closed({"target": string(None, "dns:///user-svc:8888")}),
         "tls": closed({**CERTIFICATE, "serverName": string(r"^[A-Za-z0-9.-]+$", "users.example.com")}),
         "service": closed(
@@ -428,7 +369,7 @@ VALUES: dict[str, dict[str, Schema]] = {
                 "externalTrafficPolicy": one_of("Cluster", "Local"),
                 "loadBalancerClass": string(None, "example.com/internal"),
                 "loadBalancerSourceRanges": array(NAMED, ["192.0.2.0/24"]),
-                "annotations": shared("strings"),
+                **SERVICE,
             }
         ),
         "ingress": closed(
@@ -436,29 +377,22 @@ VALUES: dict[str, dict[str, Schema]] = {
                 "enabled": BOOLEAN,
                 "className": name_or_nothing("nginx"),
                 "annotations": shared("strings"),
-                "hosts": array(NAMED, ["api.example.com"], minItems=1),
+                "hosts": array(NAMED, ["api.example.com"]),
                 "path": string("^/", "/video"),
                 "pathType": one_of("Prefix", "Exact", "ImplementationSpecific"),
-                "tls": array(
-                    closed({"hosts": array(NAMED), "secretName": TEXT}, []),
-                    [{"hosts": ["video.example.com"], "secretName": "video-tls"}],
-                ),
+                "tls": kubernetes_list([{"hosts": ["video.example.com"], "secretName": "video-tls"}]),
             }
         ),
         "httpRoute": closed(
             {
                 "enabled": BOOLEAN,
                 "annotations": shared("strings"),
-                "parentRefs": array(
-                    {"type": "object", "required": ["name"], "properties": {"name": NAMED}},
-                    [{"name": "other", "namespace": "infrastructure"}],
-                    minItems=1,
-                ),
+                "parentRefs": kubernetes_list([{"name": "other", "namespace": "infrastructure"}], minItems=1),
                 "hostnames": array(NAMED, ["api.example.com"]),
                 "path": string("^/", "/video"),
             }
         ),
-        "networkPolicy": network_policy({"clientsFrom": shared("peers"), **SCRAPERS}),
+        "networkPolicy": network_policy({"clientsFrom": PEERS, **SCRAPERS}),
         "etcd": subchart(),
     },
     "etcd": {
@@ -466,9 +400,7 @@ VALUES: dict[str, dict[str, Schema]] = {
         **SPREAD,
         "replicaCount": one_of(1, 3),
         "tls": closed(CERTIFICATE),
-        "auth": closed(
-            {"image": shared("imageOrNone"), "intervalSeconds": integer(1, 7, 600), "resources": shared("resources")}
-        ),
+        "auth": closed({"image": shared("imageOrNone"), "intervalSeconds": integer(1, 7, 600), "resources": RESOURCES}),
         "initialClusterState": one_of("new", "existing"),
         "quotaBackendBytes": integer(16 * 2**20, 4 * 2**30),
         "autoCompaction": closed(
@@ -483,7 +415,7 @@ VALUES: dict[str, dict[str, Schema]] = {
     "mysql": {
         **STATEFUL,
         "auth": closed({"password": PASSWORD, "rootPassword": PASSWORD}),
-        "tls": closed({**CERTIFICATE, "intervalSeconds": integer(1, 7, 600), "resources": shared("resources")}),
+        "tls": closed({**CERTIFICATE, "intervalSeconds": integer(1, 7, 600), "resources": RESOURCES}),
         "configuration": string(None, "[mysqld]\nmax_connections = 50\n"),
         "persistence": closed({"enabled": BOOLEAN, **CLAIM, **ANOTHER_CLAIM}),
         "backup": closed(
@@ -493,7 +425,7 @@ VALUES: dict[str, dict[str, Schema]] = {
                 "keepDays": integer(1, 30),
                 "deadlineSeconds": integer(1, 600),
                 "persistence": closed({**CLAIM, **ANOTHER_CLAIM}),
-                "resources": shared("resources"),
+                "resources": RESOURCES,
             }
         ),
         "networkPolicy": network_policy(CLIENTS),
@@ -503,6 +435,7 @@ VALUES: dict[str, dict[str, Schema]] = {
         "user-svc": subchart(etcd=NOT_HERE, mysql=NOT_HERE),
         "etcd": subchart(),
         "mysql": subchart(),
+        "extraObjects": EXTRA_OBJECTS,
     },
 }
 
@@ -518,7 +451,7 @@ def schema(chart: str) -> Schema:
     if undocumented := described.keys() - set(order):
         raise KeyError(f"{chart}/values.yaml lacks {', '.join(sorted(undocumented))}")
     # Helm itself adds these: what a parent chart's condition reads, and the globals of the library chart.
-    added = {"enabled": BOOLEAN, "lib": closed({"global": ANY}, [])}
+    added = {"enabled": BOOLEAN, "lib": closed({"global": mapping()}, [])}
     properties = {**{name: described[name] for name in order}, **added}
     required = [name for name in order if "null" not in described[name].get("type", ())]
     definitions = {name: DEFINITIONS[name] for name in sorted(_used(properties, set()))}

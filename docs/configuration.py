@@ -1,6 +1,7 @@
 """Writes the tables of settings in docs/ from the settings classes: `make docs`."""
 
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -83,7 +84,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value: Any = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-    return "" if value is None or value == "" else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    return "" if value in (None, "", ()) else f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def _values(field: FieldInfo) -> str:
@@ -94,6 +95,8 @@ def _values(field: FieldInfo) -> str:
         kind = get_args(kind)[0]
     if get_origin(kind) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(kind))
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return ", ".join(f"`{value}`" for value in kind)
     if kind is bool:
         return "`true`, `false`"
     if kind is Path:

@@ -30,4 +30,4 @@ class Authentication:
         try:
             return self._tokens.verify(token.decode("latin-1"))
         except InvalidTokenError:
-            raise problems.unauthorized("未授权: 无效的 Token") from None
+            raise problems.invalid_token() from None

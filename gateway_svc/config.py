@@ -1,13 +1,24 @@
 """The gateway's settings."""
 
+import re
+from ipaddress import IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import NoDecode
 
+from gateway_svc.throttling import Network
 from gateway_svc.tokens import MIN_SECRET_BYTES, Keys, can_sign
 from service_kit.files import Contents, File, UnusableFileError, text_of
-from service_kit.settings import EtcdSettings, GrpcTlsSettings, Port, ServerSettings, goes_with
+from service_kit.settings import EtcdSettings, GrpcTlsSettings, Port, ServerSettings, ThrottleMode, goes_with
+
+_ORIGIN = re.compile(
+    r"(?!https://[^:]*:443$|http://[^:]*:80$)[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?"
+)
+"""As browsers write it in the header Origin (RFC 6454, section 6.1): in lower case, without the scheme's own port."""
+
+_MAPPED = IPv6Network("::ffff:0:0/96")
 
 _UNFIT = "a public or private key, a certificate or a JWK, which must not be a secret of HS256"
 
@@ -33,8 +44,31 @@ def _are_secrets(secrets: SecretStr) -> SecretStr:
     return secrets
 
 
-def _split(secrets: str) -> tuple[str, ...]:
-    return tuple(secret for part in secrets.split(",") if (secret := part.strip()))
+def _split(listed: str) -> tuple[str, ...]:
+    return tuple(each for part in listed.split(",") if (each := part.strip()))
+
+
+def _origins(listed: str) -> tuple[str, ...]:
+    origins = _split(listed)
+    if not all(map(_ORIGIN.fullmatch, origins)):
+        raise ValueError(
+            "must be origins such as https://app.example.org, with commas between: scheme and host in lower case and a "
+            "port that is not the scheme's own, without a path; * is not accepted"
+        )
+    return origins
+
+
+def _networks(listed: str) -> tuple[Network, ...]:
+    try:
+        networks = () if listed.strip() == "none" else tuple(map(ip_network, _split(listed)))
+        if not any(each.version == 6 and each.subnet_of(_MAPPED) for each in networks):
+            return networks
+    except ValueError:
+        pass
+    raise ValueError(
+        "must be `none`, or networks such as 10.0.0.0/8 with commas between, without bits beyond the prefix; write "
+        "IPv4-mapped ones as IPv4"
+    )
 
 
 class GatewaySettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
@@ -64,6 +98,16 @@ class GatewaySettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     instead of etcd"""
     docs: bool = True
     """Whether `/docs` and `/openapi.json` are served; otherwise they are 404"""
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = Field((), validate_default=False)
+    """Origins such as `https://app.example.org`, comma separated, whose pages may read responses in browsers"""
+    trusted_proxies: Annotated[tuple[Network, ...] | None, NoDecode, BeforeValidator(_networks)] = Field(
+        None, validate_default=False
+    )
+    """Networks of the proxies whose `X-Forwarded-For` is trusted, comma separated, or `none`; without it addresses are
+    not [throttled](gateway.md#throttling)"""
+    throttle_mode: ThrottleMode = ThrottleMode.ENFORCE
+    """What happens to addresses that fail too often: `enforce` refuses them (429), `observe` counts and logs them,
+    `off` does neither"""
     max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
     """Concurrent client connections; fewer if the limit of open files (`ulimit -n`) is lower"""
     head_timeout: float = Field(default=10.0, gt=0, le=600)

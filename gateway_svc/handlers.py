@@ -8,9 +8,12 @@ from datetime import UTC, datetime
 from gateway_svc import problems
 from gateway_svc.problems import Problem
 from gateway_svc.revocations import Revocations
+from gateway_svc.throttling import Throttle
 from gateway_svc.tokens import (
     LEEWAY,
+    MAX_GENERATION,
     AccessTokens,
+    DeviceTokens,
     Identity,
     InvalidRefreshTokenError,
     Kind,
@@ -18,7 +21,7 @@ from gateway_svc.tokens import (
 )
 from gateway_svc.users_client import UsersClient, UsersOutdatedError
 from protos.user.v1 import user_pb2
-from protos.user.v1.contract import SESSION_TOKEN_SECONDS
+from protos.user.v1.contract import LOGIN_TOKEN_SECONDS, SESSION_TOKEN_SECONDS
 
 Answer = Mapping[str, object]
 
@@ -42,19 +45,28 @@ class Handlers:
     """The operations."""
 
     def __init__(
-        self, users: UsersClient, tokens: AccessTokens, refresh_tokens: RefreshTokens, revocations: Revocations
+        self,
+        users: UsersClient,
+        tokens: AccessTokens,
+        refresh_tokens: RefreshTokens,
+        device_tokens: DeviceTokens,
+        revocations: Revocations,
+        throttle: Throttle,
     ) -> None:
         self._users = users
         self._tokens = tokens
         self._refresh_tokens = refresh_tokens
+        self._device_tokens = device_tokens
         self._revocations = revocations
+        self._throttle = throttle
 
     async def ping(self) -> Answer:
         """Answer at once."""
         return _PONG
 
-    async def register(self, body: dict[str, str]) -> Answer:
+    async def register(self, body: dict[str, str], client: str | None) -> Answer:
         """Create a user."""
+        self._throttle.take("/api/register", client)
         response = await self._users.register(body["username"], body["password"])
         match response.code:
             case 200:
@@ -63,52 +75,84 @@ class Handlers:
                 raise problems.name_taken()
         raise _refusal(response.code, response.msg)
 
-    async def login(self, body: dict[str, str]) -> Answer:
+    async def login(self, body: dict[str, str], client: str | None) -> Answer:
         """Return a token for a name and a password."""
-        response = await self._users.login(body["username"], body["password"])
-        match response.code:
-            case 200:
-                username = response.username or body["username"]
-                generation = response.generation if response.HasField("generation") else None
-                token = self._tokens.issue(response.user_id, username, generation)
-                return {"code": 200, "msg": "登录成功", "token": token, "user_id": response.user_id}
-            case 401:
+        with self._throttle.failures("/api/login", client):
+            response = await self._users.login(body["username"], body["password"])
+            if response.code == 401:
                 raise problems.unauthorized("密码错误", extra={"token": "", "user_id": 0})
-        raise _refusal(response.code, response.msg)
+        _expect(response.code, response.msg, 200)
+        username = response.username or body["username"]
+        generation = response.generation if response.HasField("generation") else None
+        token = self._tokens.issue(response.user_id, username, generation)
+        return {"code": 200, "msg": "登录成功", "token": token, "user_id": response.user_id}
 
     async def profile(self, identity: Identity) -> Answer:
         """Tell whose token it is."""
         user = {"user_id": identity.user_id, "username": identity.username}
         return {"code": 200, "msg": "获取用户信息成功", "data": user}
 
-    async def open_session(self, body: dict[str, str]) -> Answer:
+    async def change_password(self, identity: Identity, body: dict[str, str]) -> Answer:
+        """Replace the password, and return a token of the kind that was sent."""
+        is_session = identity.kind is Kind.SESSION
+        session_id = identity.revocation_id if is_session else b""
+        device = self._device_tokens.check(body.get("device_token"))
+        response = await self._users.change_password(
+            identity.user_id, body["current_password"], body["new_password"], session_id, device
+        )
+        _expect_password(response.code, response.msg)
+        generation = response.generation
+        self._revocations.end_all(identity.user_id, generation)
+        if is_session:
+            lifetime = SESSION_TOKEN_SECONDS
+            token = self._tokens.issue_for_session(identity.user_id, identity.username, generation, session_id)
+        else:
+            lifetime = LOGIN_TOKEN_SECONDS
+            token = self._tokens.issue(identity.user_id, identity.username, generation)
+        return {"code": 200, "msg": "密码修改成功", "token": token, "expires_in": lifetime}
+
+    async def delete_account(self, identity: Identity, body: dict[str, str]) -> Answer:
+        """Delete the user."""
+        device = self._device_tokens.check(body.get("device_token"))
+        response = await self._users.delete_account(identity.user_id, body["password"], device)
+        _expect_password(response.code, response.msg)
+        self._revocations.end_all(identity.user_id, MAX_GENERATION)
+        return {"code": 200, "msg": "账号已注销"}
+
+    async def open_session(self, body: dict[str, str], client: str | None) -> Answer:
         """Return the first tokens of a new session for a name and a password."""
-        login = await self._users.login(body["username"], body["password"])
-        if login.code == 401:
-            raise problems.account_disabled() if login.disabled else problems.unauthorized("密码错误")
-        if login.code != 200:
-            raise _refusal(login.code, login.msg)
+        device = self._device_tokens.check(body.get("device_token"))
+        with self._throttle.failures("/api/sessions", client):
+            login = await self._users.login(body["username"], body["password"], device)
+            if login.code == 401:
+                raise problems.account_disabled() if login.disabled else problems.unauthorized("密码错误")
+        _expect(login.code, login.msg, 200)
         if not login.HasField("generation"):
             raise UsersOutdatedError
         session_id = secrets.token_bytes(16)
         opened = await self._users.open_session(session_id, login.user_id, login.generation, body.get("device", ""))
         if opened.code == 401:  # the password was changed, or the user disabled, since it was checked
             raise problems.unauthorized("密码错误")
-        if opened.code != 200:
-            raise _refusal(opened.code, opened.msg)
+        _expect(opened.code, opened.msg, 200)
         token = self._tokens.issue_for_session(
             login.user_id, login.username or body["username"], login.generation, session_id
         )
-        return {"code": 200, "msg": "登录成功", "user_id": login.user_id, **self._pair(token, session_id, opened)}
+        return {
+            "code": 200,
+            "msg": "登录成功",
+            "user_id": login.user_id,
+            **self._pair(token, session_id, opened),
+            "device_token": self._device_tokens.issue(login.user_id, login.generation),
+        }
 
-    async def refresh_session(self, body: dict[str, str]) -> Answer:
+    async def refresh_session(self, body: dict[str, str], client: str | None) -> Answer:
         """Return the next tokens of a session."""
-        session_id, serial = self._presented(body)
-        response = await self._users.refresh_session(session_id, serial)
-        if response.code == 401:
-            raise problems.unauthorized(_REFUSALS.get(response.refusal, _INVALID_REFRESH_TOKEN))
-        if response.code != 200:
-            raise _refusal(response.code, response.msg)
+        with self._throttle.failures("/api/sessions/refresh", client):
+            session_id, serial = self._presented(body)
+            response = await self._users.refresh_session(session_id, serial)
+            if response.code == 401:
+                raise problems.unauthorized(_REFUSALS.get(response.refusal, _INVALID_REFRESH_TOKEN))
+        _expect(response.code, response.msg, 200)
         token = self._tokens.issue_for_session(response.user_id, response.username, response.generation, session_id)
         return {"code": 200, "msg": "刷新成功", "user_id": response.user_id, **self._pair(token, session_id, response)}
 
@@ -135,9 +179,10 @@ class Handlers:
             raise problems.no_session()
         return {"code": 200, "msg": "会话已退出"}
 
-    async def end_session(self, body: dict[str, str]) -> Answer:
+    async def end_session(self, body: dict[str, str], client: str | None) -> Answer:
         """End the session of a refresh token."""
-        session_id, _ = self._presented(body)
+        with self._throttle.failures("/api/sessions/end", client):
+            session_id, _ = self._presented(body)
         await self._end(session_id, 0)
         return {"code": 200, "msg": "退出成功"}
 
@@ -189,6 +234,15 @@ class Handlers:
             return False
         self._revocations.end(session_id, int(time.time()) + SESSION_TOKEN_SECONDS + LEEWAY)
         return True
+
+
+def _expect_password(code: int, msg: str) -> None:
+    match code:
+        case 401:  # the user was deleted or disabled since the token was checked
+            raise problems.invalid_token()
+        case 403:
+            raise problems.wrong_current_password()
+    _expect(code, msg, 200)
 
 
 def _expect(code: int, msg: str, *codes: int) -> None:

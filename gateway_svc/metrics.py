@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Metric
@@ -22,6 +22,10 @@ _signing_keys = Gauge("signing_keys", "Secrets whose tokens are accepted, the on
 _key_reloads = Counter("key_reloads_total", "Changes of the files that hold the secrets of tokens.", ["result"])
 _revocations_age = Gauge(
     "revocations_age_seconds", "Since what was revoked was last read from a user service; infinite before that."
+)
+
+_client_throttled = Counter(
+    "client_throttled", "Requests that were one too many of their address, refused or observed.", ["route"]
 )
 
 _connections = Gauge("http_connections", "Connections of clients.")
@@ -166,6 +170,17 @@ def keys_in_use(count: int) -> None:
 def keys_reloaded(result: str) -> None:
     """Count a change of the files of secrets: `taken`, or a reading that `failed`."""
     _key_reloads.labels(result).inc()
+
+
+def declare_throttled(routes: Iterable[str]) -> None:
+    """Make the series of throttled routes exist from the start, at zero."""
+    for route in routes:
+        _client_throttled.labels(route)
+
+
+def client_throttled(route: str) -> None:
+    """Count a request that was one too many of its address."""
+    _client_throttled.labels(route).inc()
 
 
 def follow_revocations(age: Callable[[], float]) -> None:

@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 import logging
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import orjson
 from connexion.middleware.abstract import SpecMiddleware
 from connexion.spec import Specification
+from starlette.datastructures import Headers as RequestHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway_svc import metrics, problems
@@ -24,10 +26,15 @@ from service_kit.telemetry.access_log import AccessLog
 
 Authenticate = Callable[[Sequence[tuple[bytes, bytes]]], object]
 """From the headers of a request to the `identity` that handlers take; raises Problem."""
+FindClient = Callable[[Scope], str | None]
+"""From a request to the `client` that handlers take, None when clients are not told apart."""
 
 _CLOSE = (b"connection", b"close")
 _NO_SNIFF = (b"x-content-type-options", b"nosniff")
 _NO_STORE = (b"cache-control", b"no-store")
+_CORS_METHODS = ("DELETE", "GET", "POST", "PUT")
+_CORS_HEADERS = ("Authorization", "Content-Type", "X-Trace-ID", "traceparent", "tracestate")
+_CORS_EXPOSED = ("Retry-After", "X-Trace-ID")
 
 logger = logging.getLogger(__name__)
 
@@ -48,23 +55,28 @@ class ContractMiddleware(SpecMiddleware):
         self,
         *,
         authenticate: Authenticate,
+        find_client: FindClient,
         errors: Mapping[type[Exception], Callable[[Any], Problem]],
         access_log: AccessLog,
         is_draining: Callable[[], bool],
         body_timeout: float,
         docs: bool,
+        cors_origins: Collection[str] = (),
     ) -> None:
         """Prepare to serve.
 
         Args:
             authenticate: called for operations that the contract secures.
+            find_client: called for operations whose handlers name `client`.
             errors: the answers for exceptions of handlers.
             access_log: gets a line for each request.
             is_draining: whether clients should open no further requests on their connections.
             body_timeout: seconds that the body of a request may take to arrive.
             docs: whether the contracts themselves are served.
+            cors_origins: whose pages may read answers; with none, no answer has a header about that.
         """
         self._authenticate = authenticate
+        self._find_client = find_client
         self._errors = errors
         self._access_log = access_log
         self._is_draining = is_draining
@@ -73,10 +85,21 @@ class ContractMiddleware(SpecMiddleware):
         self._documents = Documents(served=docs)
         self._specifications: list[Specification] = []
         self._next: ASGIApp
+        self._cors_origins = cors_origins
+        self._cors: CORSMiddleware | None = None
 
     def around(self, app: ASGIApp) -> "ContractMiddleware":
         """Stand before `app`, as a middleware of Connexion; it gets what is not HTTP."""
         self._next = app
+        if self._cors_origins:
+            # Its rules are asked from inside, so that preflights, too, have a trace id and are logged and counted.
+            self._cors = CORSMiddleware(
+                app,
+                allow_origins=self._cors_origins,
+                allow_methods=_CORS_METHODS,
+                allow_headers=_CORS_HEADERS,
+                expose_headers=_CORS_EXPOSED,
+            )
         return self
 
     def add_api(self, specification: Specification, **options: Any) -> None:
@@ -120,7 +143,7 @@ class ContractMiddleware(SpecMiddleware):
                 answer = Answer(problem.status, content_type, body, problem.headers)
             observed.status = answer.status
             with contextlib.suppress(asyncio.CancelledError):  # the client reads no further, or the process stops
-                await self._send(answer, observed.trace_id, send)
+                await self._send(answer, observed.trace_id, scope, send)
 
     async def _serve(
         self, operation: Operation, match: Match, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
@@ -132,6 +155,8 @@ class ContractMiddleware(SpecMiddleware):
             arguments |= _values_of(operation, match, scope)
         if operation.body is not None:
             arguments["body"] = await operation.body.read(headers, receive)
+        if "client" in operation.arguments:
+            arguments["client"] = self._find_client(scope)
         if len(arguments) > len(operation.arguments):
             arguments = {name: arguments[name] for name in operation.arguments}
         result = await operation.handler(**arguments)
@@ -142,6 +167,12 @@ class ContractMiddleware(SpecMiddleware):
         return Answer(200, JSON, orjson.dumps(result))
 
     def _answer_without_operation(self, match: Match | None, scope: Scope) -> Answer:
+        if self._cors is not None and scope["method"] == "OPTIONS":
+            headers = RequestHeaders(scope=scope)
+            if "origin" in headers and "access-control-request-method" in headers:
+                preflight = self._cors.preflight_response(headers)
+                own = [field for field in preflight.raw_headers if field[0].startswith(b"access-control-")]
+                return Answer(preflight.status_code, b"text/plain; charset=utf-8", bytes(preflight.body), own)
         if match is None:
             document = self._documents.find(scope)
             if document is None:
@@ -164,7 +195,7 @@ class ContractMiddleware(SpecMiddleware):
         logger.error("a request failed", extra={"error": type(error).__qualname__, "frames": frames})
         return problems.internal_error()
 
-    async def _send(self, answer: Answer, trace_id: str, send: Send) -> None:
+    async def _send(self, answer: Answer, trace_id: str, scope: Scope, send: Send) -> None:
         status, content_type, body, own = answer
         headers = [*own, (b"x-trace-id", trace_id.encode()), _NO_SNIFF]
         if not any(name == b"cache-control" for name, _ in own):
@@ -173,7 +204,11 @@ class ContractMiddleware(SpecMiddleware):
             headers[:0] = (b"content-type", content_type), (b"content-length", b"%d" % len(body))
         if self._is_draining():
             headers.append(_CLOSE)
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        start = {"type": "http.response.start", "status": status, "headers": headers}
+        if self._cors is None:
+            await send(start)
+        else:
+            await self._cors.send(start, send, RequestHeaders(scope=scope))
         await send({"type": "http.response.body", "body": body})
 
 

@@ -98,9 +98,19 @@ def unauthorized(msg: str, extra: Mapping[str, object] | None = None) -> Problem
     return Problem(401, msg, headers=[(b"www-authenticate", b"Bearer")], extra=extra)
 
 
+def invalid_token() -> Problem:
+    """A token that proves nothing, or nothing any more."""
+    return unauthorized("未授权: 无效的 Token")
+
+
 def account_disabled() -> Problem:
     """The password was right, but an operator disabled the account."""
     return Problem(403, "账号已停用")
+
+
+def wrong_current_password() -> Problem:
+    """The token was right, but not the password that goes with what is asked for."""
+    return Problem(403, "当前密码错误")
 
 
 def no_session() -> Problem:
@@ -136,6 +146,11 @@ def content_too_large() -> Problem:
 def unsupported_media_type() -> Problem:
     """A body that is not JSON by its headers."""
     return Problem(415, "请求体必须是 JSON")
+
+
+def throttled(retry_after: int) -> Problem:
+    """More tries than the name or the address is allowed; the next one is, after `retry_after` seconds."""
+    return Problem(429, "尝试次数过多，请稍后重试", headers=[(b"retry-after", b"%d" % retry_after)])
 
 
 def internal_error() -> Problem:

@@ -17,13 +17,15 @@ from gateway_svc.handlers import Handlers
 from gateway_svc.health import Health
 from gateway_svc.http_server.server import HttpServer
 from gateway_svc.revocations import RevocationFeed, Revocations
-from gateway_svc.tokens import AccessTokens, RefreshTokens
+from gateway_svc.throttling import ClientAddresses, Throttle
+from gateway_svc.tokens import AccessTokens, DeviceTokens, RefreshTokens
 from gateway_svc.users_client import Tls, UsersClient, target_of
 from service_kit import ports
 from service_kit.files import Reader, Use
 from service_kit.grpc_tls import channel_credentials
 from service_kit.process import stop_events
 from service_kit.registry import Resolver, Snapshot
+from service_kit.settings import ThrottleMode
 from service_kit.telemetry.access_log import AccessLog
 from service_kit.telemetry.logs import LIFECYCLE
 
@@ -56,6 +58,7 @@ class Server:
             is_revoked=self._revocations.is_revoked,
         )
         self._refresh_tokens = RefreshTokens(keys)
+        self._device_tokens = DeviceTokens(keys)
         metrics.keys_in_use(len(keys.secrets))
         self._users = UsersClient(self._tls())
         self._listener = ports.listen("LISTEN_PORT", settings.listen_host, settings.listen_port)
@@ -106,12 +109,22 @@ class Server:
 
     def _http(self) -> HttpServer:
         settings = self._settings
+        is_throttling = settings.throttle_mode is not ThrottleMode.OFF
         application = app.build(
-            Handlers(self._users, self._tokens, self._refresh_tokens, self._revocations),
+            Handlers(
+                self._users,
+                self._tokens,
+                self._refresh_tokens,
+                self._device_tokens,
+                self._revocations,
+                Throttle(settings.throttle_mode),
+            ),
             self._tokens,
             self._health,
+            find_client=ClientAddresses(settings.trusted_proxies if is_throttling else None).of,
             body_timeout=settings.body_timeout,
             docs=settings.docs,
+            cors_origins=settings.cors_origins,
             access_log=AccessLog(
                 "gateway_svc.access", "request", settings.access_log_sample, asyncio.get_running_loop()
             ),
@@ -153,6 +166,7 @@ class Server:
             keys = self._key_files.value
             self._tokens.use(keys)
             self._refresh_tokens.use(keys)
+            self._device_tokens.use(keys)
             metrics.keys_in_use(len(keys.secrets))
             metrics.keys_reloaded("taken")
 

@@ -11,8 +11,9 @@ import grpc
 import grpc.aio
 
 from gateway_svc.reachability import Reachability
+from gateway_svc.tokens import Device
 from protos.user.v1 import user_pb2, user_pb2_grpc
-from protos.user.v1.contract import SERVICE
+from protos.user.v1.contract import REFUSAL, RETRY_AFTER, SERVICE, THROTTLED
 from service_kit import grpc_tls
 from service_kit.telemetry import tracing
 from service_kit.telemetry.context import Span
@@ -24,7 +25,9 @@ KEEPALIVE = 4.0
 KEEPALIVE_TIMEOUT = 2.0
 """Seconds that a ping may take; a connection whose peer is stopped or cut off is dropped after KEEPALIVE and this."""
 REGISTER_DEADLINE = 5.0
-"""Seconds."""
+"""Seconds; a deletion has as many."""
+PASSWORD_CHANGE_DEADLINE = 20.0
+"""Seconds, for two hashes in a queue in which a login has its turn within LOGIN_DEADLINE."""
 LOGIN_DEADLINE = 8.0
 """Seconds, for all attempts together: KEEPALIVE + KEEPALIVE_TIMEOUT to notice that an instance is black-holed, and two
 more for the answer of another one."""
@@ -35,6 +38,7 @@ FEED_DEADLINE = 5.0
 """Seconds."""
 
 _REPEATABLE = ("OpenSession", "RefreshSession", "EndSession", "EndAllSessions", "ListSessions")
+_SENT_ONCE = ("ChangePassword", "DeleteAccount")
 
 _RETRIES = {"maxAttempts": 4, "initialBackoff": "0.05s", "maxBackoff": "0.5s", "backoffMultiplier": 2}
 # https://github.com/grpc/grpc-proto/blob/master/grpc/service_config/service_config.proto
@@ -50,6 +54,10 @@ _SERVICE_CONFIG = {
             "name": [{"service": SERVICE, "method": method} for method in _REPEATABLE],
             # UNIMPLEMENTED: another instance may be newer, as during a rollout.
             "retryPolicy": {**_RETRIES, "retryableStatusCodes": ["UNAVAILABLE", "UNIMPLEMENTED"]},
+        },
+        {
+            "name": [{"service": SERVICE, "method": method} for method in _SENT_ONCE],
+            "retryPolicy": {**_RETRIES, "retryableStatusCodes": ["UNIMPLEMENTED"]},
         },
     ],
     "retryThrottling": {"maxTokens": 400, "tokenRatio": 0.5},
@@ -100,6 +108,15 @@ class UsersBusyError(Exception):
         """Whole seconds after which the call would be taken."""
 
 
+class UsersThrottledError(Exception):
+    """Too many wrong passwords were given for the name, whether it exists or not."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(retry_after)
+        self.retry_after = retry_after
+        """Whole seconds after which the next password would be checked."""
+
+
 class UsersFailedError(Exception):
     """The user service failed in a way that it does not foresee."""
 
@@ -147,14 +164,14 @@ class UsersClient:
             call = self._usable().Register(request, timeout=REGISTER_DEADLINE, metadata=tracing.inject())
             return await _answer(call, span)
 
-    async def login(self, username: str, password: str) -> user_pb2.LoginResponse:
+    async def login(self, username: str, password: str, device: Device | None = None) -> user_pb2.LoginResponse:
         """Check a password. Tried again on other instances when one is unavailable.
 
         Raises:
-            UsersUnavailableError, UsersBusyError, UsersFailedError: when the user service does not answer, the last
-                one also when it answers for another name.
+            UsersUnavailableError, UsersBusyError, UsersThrottledError, UsersFailedError: when the user service does not
+                answer, the last one also when it answers for another name.
         """
-        request = user_pb2.LoginRequest(username=username, password=password)
+        request = user_pb2.LoginRequest(username=username, password=password, device=_device(device))
         with _span("Login") as span:
             call = self._usable().Login(request, timeout=LOGIN_DEADLINE, metadata=tracing.inject())
             answer = await _answer(call, span)
@@ -162,6 +179,36 @@ class UsersClient:
             logger.error("a login was answered for another user; is every registered instance one of ours?")
             raise UsersFailedError
         return answer
+
+    async def change_password(
+        self, user_id: int, current: str, new: str, session_id: bytes, device: Device | None
+    ) -> user_pb2.ChangePasswordResponse:
+        """Replace a password, and end all sessions but one. Sent once.
+
+        Raises:
+            UsersUnavailableError, UsersBusyError, UsersThrottledError, UsersFailedError: when the user service does not
+                answer.
+        """
+        request = user_pb2.ChangePasswordRequest(
+            user_id=user_id,
+            current_password=current,
+            new_password=new,
+            session_id=session_id,
+            device=_device(device),
+        )
+        return await self._ask("ChangePassword", lambda stub: stub.ChangePassword, request, PASSWORD_CHANGE_DEADLINE)
+
+    async def delete_account(
+        self, user_id: int, password: str, device: Device | None
+    ) -> user_pb2.DeleteAccountResponse:
+        """Delete a user. Sent once.
+
+        Raises:
+            UsersUnavailableError, UsersBusyError, UsersThrottledError, UsersFailedError: when the user service does not
+                answer.
+        """
+        request = user_pb2.DeleteAccountRequest(user_id=user_id, password=password, device=_device(device))
+        return await self._ask("DeleteAccount", lambda stub: stub.DeleteAccount, request, REGISTER_DEADLINE)
 
     async def open_session(
         self, session_id: bytes, user_id: int, generation: int, device: str
@@ -230,10 +277,11 @@ class UsersClient:
         name: str,
         method: "Callable[[user_pb2_grpc.UserServiceAsyncStub], grpc.aio.UnaryUnaryMultiCallable[Q, R]]",
         request: Q,
+        deadline: float = SESSION_DEADLINE,
     ) -> R:
         """Call a method that older user services do not have."""
         with _span(name) as span:
-            call = method(self._usable())(request, timeout=SESSION_DEADLINE, metadata=tracing.inject())
+            call = method(self._usable())(request, timeout=deadline, metadata=tracing.inject())
             return await _answer(call, span, is_newer=True)
 
     def _connect(self, target: str) -> None:
@@ -277,6 +325,12 @@ class UsersClient:
             self._retire(before, LOGIN_DEADLINE)
         on_use, self._on_use = self._on_use, _ignore  # certificates that are renewed later are no new instances
         on_use()
+
+
+def _device(device: Device | None) -> user_pb2.Device | None:
+    if device is None:
+        return None
+    return user_pb2.Device(user_id=device.user_id, generation=device.generation, id=device.nonce)
 
 
 def _ignore() -> None:
@@ -326,8 +380,9 @@ async def _answer(call: grpc.aio.UnaryUnaryCall[Any, R], span: Span, *, is_newer
         span.set_attributes({tracing.RPC_STATUS: error.code().name})
         span.set_error(error.code().name)
         ours = _error_of(error, is_newer=is_newer)
-        level = logging.ERROR if isinstance(ours, UsersFailedError) else logging.WARNING
-        logger.log(level, "the user service did not answer", extra=_fields_of(error))
+        if not isinstance(ours, UsersThrottledError):  # which is an answer, and there are many during an attack
+            level = logging.ERROR if isinstance(ours, UsersFailedError) else logging.WARNING
+            logger.log(level, "the user service did not answer", extra=_fields_of(error))
         raise ours from None
     span.set_attributes({tracing.RPC_STATUS: grpc.StatusCode.OK.name})
     return answer
@@ -339,7 +394,8 @@ def _error_of(error: grpc.aio.AioRpcError, *, is_newer: bool) -> Exception:
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
             return UsersUnavailableError(error.code().name)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return UsersBusyError(_retry_after(error))
+            is_throttled = error.trailing_metadata().get(REFUSAL) == THROTTLED
+            return (UsersThrottledError if is_throttled else UsersBusyError)(_retry_after(error))
         case grpc.StatusCode.UNIMPLEMENTED if is_newer:
             return UsersOutdatedError(error.code().name)
     return UsersFailedError(error.code().name)
@@ -354,5 +410,5 @@ def _fields_of(error: grpc.aio.AioRpcError) -> dict[str, str]:
 
 def _retry_after(error: grpc.aio.AioRpcError) -> int:
     """Return the whole seconds after which the user service would take the call, 1 when it does not say."""
-    said = str(error.trailing_metadata().get("retry-after", ""))
+    said = str(error.trailing_metadata().get(RETRY_AFTER, ""))
     return int(said) if said.isascii() and said.isdigit() and len(said) < 4 else 1

@@ -1,15 +1,13 @@
 """Dumps of MySQL, and the way back, by the commands of docs/backups.md."""
 
 import re
-import subprocess
 from collections.abc import Callable
 
 import pytest
 from support.client_pod import image
 from support.cluster import Manifest, wait_until
-from support.namespace import Namespace
+from support.namespace import CHARTS, Namespace
 from support.platform import PASSWORD, SMALL, Platform
-from support.release import CHARTS
 
 PAGE = (CHARTS.parent / "docs" / "backups.md").read_text()
 
@@ -29,21 +27,7 @@ def perform(platform: Platform, *titles: str) -> str:
     for title in titles:
         (part,) = re.findall(rf"^#+ {title}\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
         blocks += re.findall(r"```sh\n(.*?)```", part, re.DOTALL)
-    context, namespace = platform.namespace.cluster.context.name, platform.namespace.name
-    script = f"""set -euo pipefail
-kubectl() {{ command kubectl --context={context} --namespace={namespace} "$@"; }}
-helm() {{ command helm --kube-context={context} --namespace={namespace} "$@"; }}
-"""
-    run = subprocess.run(
-        ["bash", "-c", script + "".join(blocks)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=CHARTS.parent,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    return run.stdout
+    return platform.namespace.shell("".join(blocks))
 
 
 def login(platform: Platform, user: str) -> int:

@@ -4,6 +4,7 @@ The release is a gateway beside the platform, whose user services it finds, so t
 """
 
 import base64
+import os
 import re
 import secrets
 import shutil
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cluster import Cluster, Manifest
-from support.namespace import Namespace
+from support.cluster import Cluster, Manifest, wait_until
+from support.namespace import CHARTS, Namespace
 from support.platform import Platform
-from support.release import CHARTS, HelmError, Release
+from support.registry import serve
+from support.release import HelmError, Release
 
 GATEWAY: dict[str, Any] = {
     "replicaCount": 1,
@@ -66,19 +68,13 @@ class Gate:
         page = (CHARTS.parent / "docs" / "kubernetes.md").read_text()
         (section,) = re.findall(r"\*\*To rotate the JWT key\*\*(.*?)\n\*\*To change", page, re.DOTALL)
         for step in re.findall(r"```sh\n(.*?)```", section, re.DOTALL):
-            self.run(step.replace("vp-gateway-svc", self.name))
+            self.namespace.shell(step.replace("vp-gateway-svc", self.name))
         assert self.key() != old
         return self.key()
 
     def scale(self, replicas: int) -> None:
         """Ask for so many pods by `kubectl scale`, whose field manager Helm 4 respects."""
-        self.run(f"kubectl scale deployment/{self.name} --replicas={replicas}")
-
-    def run(self, script: str) -> None:
-        """Run lines of a shell, in which kubectl means the release's namespace."""
-        where = f"--context={self.namespace.cluster.context.name} --namespace={self.namespace.name}"
-        script = f'set -eu\nkubectl() {{ command kubectl {where} "$@"; }}\n{script}'
-        subprocess.run(["bash", "-c", script], capture_output=True, timeout=30, check=True)
+        self.namespace.shell(f"kubectl scale deployment/{self.name} --replicas={replicas}")
 
     def replicas(self) -> int:
         """Return how many pods are asked for."""
@@ -263,11 +259,50 @@ def test_the_namespace_may_be_new(cluster: Cluster, program: str) -> None:
         fresh.close()
 
 
-def test_a_packaged_chart_is_installed_as_rancher_does(gate: Gate, tmp_path: Path) -> None:
-    gate.release.helm("package", str(CHARTS / "gateway-svc"), f"--destination={tmp_path}")
-    (gate.release.chart,) = tmp_path.iterdir()
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where charts go in an empty registry on this machine."""
+    build = [str(CHARTS.parent / "k8s-tests" / "cluster" / "binaries.sh"), "registry"]
+    folder = subprocess.run(build, stdout=subprocess.PIPE, text=True, timeout=900, check=True).stdout.strip()
+    with serve(f"{folder}/registry", tmp_path_factory.mktemp("registry")) as address:
+        yield address
+
+
+def test_a_packaged_chart_is_installed_as_rancher_does(
+    platform: Platform, program: str, registry: str, tmp_path: Path
+) -> None:
+    package = ["make", "charts-package", f"DIST={tmp_path}", f"PUSH={registry}", "PUSH_FLAGS=--plain-http"]
+    environment = {**os.environ, "HELM": program}
+    subprocess.run(package, cwd=CHARTS.parent, env=environment, capture_output=True, timeout=60, check=True)
+    gate = Gate(platform.namespace, program, f"{registry}/gateway-svc")
     cattle = {"systemDefaultRegistry": "", "clusterId": "local", "rkePathPrefix": ""}
     values = {**GATEWAY, "global": {**GATEWAY["global"], "cattle": cattle}}
     rancher = ("--install", "--history-max=5", "--labels=catalog.cattle.io/cluster-repo-name=video")
-    gate.release.upgrade(values, *rancher, "--wait=false")
-    assert len(gate.key()) == 40
+    try:
+        gate.release.upgrade(values, *rancher, "--plain-http")
+        assert len(gate.key()) == 40
+    finally:
+        gate.remove()
+
+
+def test_turning_autoscaling_on_keeps_the_pods(gate: Gate) -> None:
+    """Without metrics an autoscaler leaves the number alone, if it is not below its fewest."""
+    on = {"autoscaling": {"enabled": True, "minReplicas": 2, "maxReplicas": 4}}
+    other = {"commonAnnotations": {"example.com/changed": "yes"}}
+
+    def pods() -> set[str]:
+        return {pod["metadata"]["uid"] for pod in gate.namespace.live("gateway-svc", gate.release.name)}
+
+    gate.release.install({**GATEWAY, "replicaCount": 3}, "--wait=false")
+    wait_until(lambda: len(pods()) == 3, 30, what="three pods")
+    before = pods()
+    for values in (
+        {"replicaCount": 3, **on},
+        {"replicaCount": 3, **on, **other},
+        {"replicaCount": None},
+        {"replicaCount": None, **other},
+        {"replicaCount": 3},
+    ):
+        gate.release.upgrade({**GATEWAY, **values}, "--wait=false")
+        assert gate.replicas() == 3
+        assert pods() == before, values

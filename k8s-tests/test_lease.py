@@ -1,6 +1,7 @@
 """The lease in etcd and the readiness of a pod go together; whether clients are served does not depend on either."""
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from conftest import Record
 from support.client_pod import IN_POD
-from support.cluster import Execution, condition, ready_since, wait_until
+from support.cluster import Execution, Manifest, condition, ready_since, wait_until
 from support.platform import Platform
 
 NOT_READY_WITHIN = 20
@@ -16,6 +17,11 @@ NOT_READY_WITHIN = 20
 
 READY_WITHIN = 30
 """Seconds, from the moment that etcd is asked to come back."""
+
+
+def policy(name: str) -> Manifest:
+    """The part of a PodDisruptionBudget that says what is evicted when too few pods are ready."""
+    return {"spec": {"unhealthyPodEvictionPolicy": name}}
 
 
 @contextmanager
@@ -101,6 +107,40 @@ def test_etcd_away_for_a_minute(platform: Platform, figures: Record) -> None:
 @pytest.mark.faults
 def test_etcd_away_for_five_minutes(platform: Platform, figures: Record) -> None:
     outage(platform, figures, 300)
+
+
+def test_node_is_drained_while_etcd_is_away(platform: Platform, figures: Record) -> None:
+    """One of the user services is on the node that is drained; where there is one node, the label stands for it."""
+    namespace = platform.namespace
+    first, second = namespace.live("user-svc")
+    name, node = first["metadata"]["name"], first["spec"]["nodeName"]
+    kubectl = ["kubectl", f"--context={namespace.cluster.context.name}"]
+    drain = ["drain", node, "--pod-selector=drained=yes", "--delete-emptydir-data", "--timeout=120s"]
+    namespace.patch("Pod", name, {"metadata": {"labels": {"drained": "yes"}}})
+    with platform.traffic(login=4, profile=2) as traffic:
+        platform.stop_etcd()
+        try:
+            wait_until(
+                lambda: not any(condition(pod, "Ready") for pod in namespace.live("user-svc")),
+                NOT_READY_WITHIN,
+                what="user services that are not ready",
+            )
+            namespace.patch("PodDisruptionBudget", "vp-user-svc", policy("IfHealthyBudget"))
+            assert not namespace.cluster.evict(name, namespace.name)
+            namespace.patch("PodDisruptionBudget", "vp-user-svc", policy("AlwaysAllow"))
+            began = time.monotonic()
+            subprocess.run([*kubectl, *drain], capture_output=True, timeout=130, check=True)
+            figures("etcd away: seconds to drain a node", time.monotonic() - began)
+            traffic.wait_for(40)
+            assert second["metadata"]["name"] in {pod["metadata"]["name"] for pod in namespace.live("user-svc")}
+        finally:
+            namespace.patch("PodDisruptionBudget", "vp-user-svc", policy("AlwaysAllow"))
+            subprocess.run([*kubectl, "uncordon", node], capture_output=True, timeout=30, check=True)
+            platform.start_etcd()
+        namespace.wait_for_pods("user-svc", platform.replicas["user-svc"], READY_WITHIN)
+        traffic.wait_for(10)
+    figures("etcd away, a node drained", traffic.summary)
+    assert traffic.lost() == []
 
 
 def test_etcd_comes_back_without_its_data(platform: Platform, figures: Record) -> None:

@@ -9,9 +9,9 @@ import pytest
 from conftest import Record
 from support.client_pod import ClientPod
 from support.cluster import Manifest, wait_until
-from support.namespace import Namespace
+from support.namespace import CHARTS, Namespace
 from support.platform import SMALL, Platform
-from support.release import CHARTS, HelmError, Release
+from support.release import HelmError, Release
 from test_backups import ended, start_backup
 from test_install import test_release_test_is_green, test_seed_flow_byte_for_byte  # noqa: F401  # on this platform, too
 from test_rollouts import STEADY, test_restart  # noqa: F401

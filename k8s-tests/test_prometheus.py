@@ -10,20 +10,20 @@ import pytest
 import yaml
 from support.client_pod import Traffic
 from support.cluster import condition, wait_until
+from support.namespace import CHARTS
 from support.platform import VALUES, Platform
 from support.prometheus import Prometheus
-from support.release import CHARTS
 
 from tests.monitoring.promql import measurements
 from tests.support.prometheus import Alert
 
 SERVICES = ("user-svc", "gateway-svc")
-MOST_SERIES = 200
+MOST_SERIES = 300
 OF_FILES = ("tls_certificate_expiry_seconds", "file_reloads_total")
 """What a gateway without certificates has none of; the tests without a cluster ask for it."""
 
-RATES = {"login": 3.0, "register": 3.0, "profile": 1.0}
-"""Requests a second."""
+RATES = {"login": 3.0, "register": 3.0, "profile": 1.0, "refresh": 0.09}
+"""Requests a second; a refresh within ten seconds of another only repeats its answer."""
 FAILED_EACH = 30
 """Of logins and of registrations: far more than the ten that raise an alert, and each gateway counts for itself."""
 

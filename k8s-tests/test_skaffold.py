@@ -17,8 +17,8 @@ import yaml
 from conftest import Record
 from support.client_pod import ClientPod
 from support.cluster import CommandError, wait_until
-from support.namespace import Namespace
-from support.release import CHARTS, Release
+from support.namespace import CHARTS, Namespace
+from support.release import Release
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 

@@ -2,7 +2,6 @@
 
 import base64
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,9 +10,8 @@ import yaml
 from conftest import Record
 from support.client_pod import Traffic
 from support.cluster import wait_until
-from support.namespace import Namespace
+from support.namespace import CHARTS, Namespace
 from support.platform import SMALL, Platform
-from support.release import CHARTS
 
 from tests.support.certificates import Authority
 
@@ -94,29 +92,12 @@ def test_it_is_turned_on_and_off_with_certificates_of_our_own(platform: Platform
     assert "http://" in platform.etcdctl("member", "list")
 
 
-def run(platform: Platform, commands: str, timeout: float) -> None:
-    """Run lines of a shell in the release's namespace; what waits for the kubelet only has it look."""
-    cluster = platform.namespace.cluster.context.name
-    functions = f"""
-set -euo pipefail
-cd "$(mktemp --directory)"
-kubectl() {{ command kubectl --context={cluster} --namespace={platform.namespace.name} "$@"; }}
-helm() {{ command helm --kube-context={cluster} --namespace={platform.namespace.name} "$@"; }}
-sleep() {{ kubectl annotate pods --all --overwrite video-platform/look="$(date +%s.%N)" && command sleep 25; }}
-"""
-    commands = commands.replace("charts/video-platform", str(CHARTS / "video-platform"))
-    run = subprocess.run(
-        ["bash"], input=functions + commands, text=True, capture_output=True, timeout=timeout, check=False
-    )
-    assert run.returncode == 0, run.stderr
-
-
 @pytest.mark.faults
 def test_new_ca_takes_over_without_a_lost_request(platform: Platform, figures: Record) -> None:
     platform.values = {**SMALL, "global": ON}
     platform.install()
     with platform.traffic(**STEADY) as traffic:
-        run(platform, script("A new CA"), 600)
+        platform.namespace.shell(script("A new CA"), 600)
         platform.wait_until_whole()
         traffic.wait_for(30)
     figures("a new CA", traffic.summary)
@@ -134,7 +115,7 @@ def test_three_members_start_over_with_tls(platform: Platform, figures: Record) 
     platform.install()
     user = platform.register()
     with platform.traffic(**STEADY) as traffic:
-        run(platform, script("Turn it on in a live release", 1), 300)
+        platform.namespace.shell(script("Turn it on in a live release", 1))
         platform.wait_until_whole()
         traffic.wait_for(30)
     figures("TLS turned on with three members: seconds in which requests were lost", outage(traffic))

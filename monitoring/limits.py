@@ -13,8 +13,10 @@ USERS = 'job="user-svc"'
 JOBS = 'job=~"gateway-svc|user-svc"'
 
 LOGIN = "/api/login"
-HASHING_ROUTES = (LOGIN, "/api/register", "/api/sessions")
+HASHING_ROUTES = (LOGIN, "/api/register", "/api/sessions", "/api/password", "/api/account/delete")
 """Routes that hash a password, which takes about a second of a core; the list of sessions shares its route with one."""
+PASSWORD_ROUTES = (LOGIN, "/api/sessions")
+"""Routes whose wrong passwords are counted by address."""
 OPERATION = 'method!="other"'
 """Selects the routes that there are: unknown paths, which can be asked for in any number, must not hide errors."""
 
@@ -65,6 +67,8 @@ CERTIFICATE_LAST_DAY = 1
 """Days after which connections fail unless somebody acts now."""
 BAD_TOKENS = 0.2
 """Of the tokens that were sent, the part that proves nothing. Expired ones do not count: every client has one a day."""
+GUESSES = 100
+"""Tries in a quarter of an hour that came too soon after wrong ones: a client with an old password makes a few."""
 
 RECOVERED = 0.05
 """Of the refreshes that give a new token, the part that follows on a lost answer; phones lose one now and then."""

@@ -1,6 +1,5 @@
 .PHONY: monitoring picture
 
-##@ Monitoring
 monitoring: $(DEV) ## generate the alert rules and dashboards
 	$(PY) -m monitoring
 

@@ -1,4 +1,4 @@
-"""`python -m user_svc` serves; `python -m user_svc migrate` migrates the schema and ends."""
+"""The user service, the migration of its schema, and what operators do about users."""
 
 import argparse
 import logging
@@ -11,8 +11,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from service_kit import process
 from service_kit.files import Reader, UnusableFileError
 from service_kit.settings import exit_with
-from user_svc import schema
-from user_svc.config import UserSettings
+from user_svc import operators, schema
+from user_svc.config import DatabaseSettings, UserSettings
 from user_svc.database import Database
 from user_svc.database_errors import explain
 from user_svc.server import Server
@@ -26,15 +26,20 @@ logger = logging.getLogger("user_svc")
 def main() -> int:
     """Run the command and return the exit code: 1 when the environment, 2 when a setting is at fault."""
     parser = argparse.ArgumentParser(prog="python -m user_svc", description=__doc__)
-    parser.add_argument("command", nargs="?", choices=["serve", "migrate"], default="serve")
-    command = parser.parse_args().command
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("serve", help="serve; the default")
+    commands.add_parser("migrate", help="migrate the schema and end")
+    operators.add_arguments(commands.add_parser("users", help="list users, and disable, log out, erase them"))
+    arguments = parser.parse_args()
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it says what user_svc.schema says, and more often
-    if command == "migrate":
-        return _migrate(process.start("user_svc", UserSettings))
+    if arguments.command == "migrate":
+        return _migrate(process.start("user_svc", DatabaseSettings))
+    if arguments.command == "users":
+        return operators.run(arguments, process.start("user_svc", DatabaseSettings))
     return process.serve("user_svc", UserSettings, Server)
 
 
-def _migrate(settings: UserSettings) -> int:
+def _migrate(settings: DatabaseSettings) -> int:
     try:
         database = Database(settings.followed_database(Reader()))
     except UnusableFileError as error:

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 import grpc
 
+from protos.user.v1.contract import REFUSAL, RETRY_AFTER, THROTTLED
 from service_kit.telemetry import tracing
 from service_kit.telemetry.access_log import ALWAYS_LOGGED, AccessLog
 from service_kit.telemetry.context import (
@@ -24,9 +25,7 @@ from service_kit.telemetry.context import (
 from user_svc import metrics
 from user_svc.database_errors import DatabaseUnavailableError
 from user_svc.hash_queue import OverloadedError
-
-RETRY_AFTER = "retry-after"
-"""The trailing metadata that says in how many seconds a refused call may be tried again."""
+from user_svc.throttle import ThrottledError
 
 _LEVELS = {
     grpc.StatusCode.OK: logging.INFO,
@@ -49,6 +48,8 @@ class _Failure(NamedTuple):
     details: str
     fields: Callable[[Any], dict[str, object]] = lambda _error: {}
     """Of the log line, made from the exception."""
+    metadata: Callable[[Any], tuple[tuple[str, str], ...]] = lambda _error: ()
+    """Trailing metadata of the answer, likewise."""
 
 
 _FAILURES: dict[type[BaseException], _Failure] = {
@@ -59,6 +60,13 @@ _FAILURES: dict[type[BaseException], _Failure] = {
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         "too many passwords at once",
         lambda error: {"retry_after": error.retry_after},
+        lambda error: ((RETRY_AFTER, str(error.retry_after)),),
+    ),
+    ThrottledError: _Failure(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "too many wrong passwords",
+        lambda error: {"retry_after": error.retry_after, "refusal": THROTTLED},
+        lambda error: ((RETRY_AFTER, str(error.retry_after)), (REFUSAL, THROTTLED)),
     ),
     TimeoutError: _Failure(grpc.StatusCode.DEADLINE_EXCEEDED, "the call's deadline passed"),
     CancelledError: _Failure(grpc.StatusCode.CANCELLED, "the client cancelled the call"),
@@ -71,7 +79,7 @@ _FAILURES: dict[type[BaseException], _Failure] = {
 }
 """By type of exception; the nearest base class counts."""
 
-STATUSES = (grpc.StatusCode.OK, *(failure.code for failure in _FAILURES.values()))
+STATUSES = (grpc.StatusCode.OK, *dict.fromkeys(failure.code for failure in _FAILURES.values()))
 """Those that a call can end with."""
 
 
@@ -120,12 +128,11 @@ class CallInterceptor(grpc.ServerInterceptor):
                 if (result := getattr(answer, "code", None)) is not None:
                     fields["result"] = result
             except Exception as error:  # noqa: BLE001  # each has its status
-                code, details, describe = _failure(error)
-                fields = describe(error)
+                failure = _failure(error)
+                code, details, fields = failure.code, failure.details, failure.fields(error)
+                context.set_trailing_metadata(failure.metadata(error))
                 if isinstance(error, DatabaseUnavailableError):
                     self._on_unavailable()
-                elif isinstance(error, OverloadedError):
-                    context.set_trailing_metadata(((RETRY_AFTER, str(error.retry_after)),))
             finally:
                 duration = time.perf_counter() - started
                 seconds.observe(duration)

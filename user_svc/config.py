@@ -11,15 +11,24 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_va
 from service_kit.files import Reader, Use
 from service_kit.ports import join
 from service_kit.registry import Instance
-from service_kit.settings import EtcdSettings, GrpcTlsSettings, Port, ServerSettings, goes_with
-from user_svc import credentials, dsn
+from service_kit.settings import (
+    EtcdSettings,
+    FileSettings,
+    GrpcTlsSettings,
+    LogSettings,
+    Port,
+    ServerSettings,
+    goes_with,
+)
+from user_svc import credentials, dsn, throttle
 from user_svc.database import MAX_OVERFLOW, POOL_SIZE
+from user_svc.new_passwords import PasswordCheck
 
 SQLITE_FILE = "users.db"
 
 
-class UserSettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
-    """All that the user service reads from its environment.
+class DatabaseSettings(LogSettings, FileSettings):
+    """Where the users are kept, and how their passwords: what commands need that serve nobody.
 
     A field that is checked against others stands below them: pydantic validates in the order of definition.
     """
@@ -48,24 +57,10 @@ class UserSettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     db_pool_recycle: float | None = Field(default=None, gt=0)
     """Seconds after which a connection is replaced; without it, when the database closes it"""
 
-    listen_port: Port = 8888
-    """Port of gRPC; 0 selects a free one"""
-    grpc_tls_client_names: str = Field(default="gateway-svc", min_length=1)
-    """DNS names, comma separated, of which a client's certificate must contain one"""
-    pod_ip: str | None = None
-    """IP address that is registered, as Kubernetes provides it; `ADVERTISE_ADDRESS` takes precedence"""
-    advertise_address: str | None = Field(default=None, validate_default=True)
-    """What is registered: an IP address, alone or with a port, that gateways can reach"""
-
-    grpc_reflection: bool = True
-    """Whether gRPC reflection is served"""
-    registry_ttl: int = Field(default=10, ge=1, le=3600)
-    """Seconds after which a dead instance is no longer registered"""
-
     bcrypt_cost: int = Field(default=14, ge=10, le=16)
     """Cost of password hashes; hashes of another cost are replaced at login"""
-    hash_slots: int | None = Field(default=None, ge=1, le=256)
-    """Concurrent hashes; without it, as many as the cgroup has cores"""
+    password_check: PasswordCheck = PasswordCheck.CHANGE
+    """When new passwords are checked for how easily they are guessed: `change` of a password, or `off`"""
 
     @field_validator("db_dsn")
     @classmethod
@@ -81,27 +76,6 @@ class UserSettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     def _is_the_only_password(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is not None and (source := info.data.get("db_dsn")):
             dsn.parse(source.get_secret_value(), value.get_secret_value())
-        return value
-
-    @field_validator("pod_ip", "advertise_address")
-    @classmethod
-    def _can_be_dialled(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None:
-            address, port = _address_and_port(value)
-            if info.field_name == "pod_ip" and port is not None:
-                raise ValueError("must be an IP address alone")
-            Instance(join(str(address), port or 1))  # refuses what nobody can connect to
-        return value
-
-    @field_validator("advertise_address")
-    @classmethod
-    def _is_known(cls, value: str | None, info: ValidationInfo) -> str | None:
-        needed = info.data.get("etcd_address") and not info.data.get("pod_ip")
-        if value is None and needed and not _is_dialled(info.data.get("listen_host", "")):
-            raise ValueError(
-                "ADVERTISE_ADDRESS is not set; with ETCD_ADDRESS it, POD_IP or an IP address in LISTEN_HOST says what "
-                "to register"
-            )
         return value
 
     @model_validator(mode="after")
@@ -137,6 +111,51 @@ class UserSettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     def database_variable(self) -> str:
         """The variable that says where the users are kept."""
         return "DATA_DIR" if self.db_dsn is None else "DB_DSN"
+
+
+class UserSettings(ServerSettings, EtcdSettings, GrpcTlsSettings, DatabaseSettings):
+    """All that the user service reads from its environment."""
+
+    listen_port: Port = 8888
+    """Port of gRPC; 0 selects a free one"""
+    grpc_tls_client_names: str = Field(default="gateway-svc", min_length=1)
+    """DNS names, comma separated, of which a client's certificate must contain one"""
+    pod_ip: str | None = None
+    """IP address that is registered, as Kubernetes provides it; `ADVERTISE_ADDRESS` takes precedence"""
+    advertise_address: str | None = Field(default=None, validate_default=True)
+    """What is registered: an IP address, alone or with a port, that gateways can reach"""
+
+    grpc_reflection: bool = True
+    """Whether gRPC reflection is served"""
+    registry_ttl: int = Field(default=10, ge=1, le=3600)
+    """Seconds after which a dead instance is no longer registered"""
+
+    hash_slots: int | None = Field(default=None, ge=1, le=256)
+    """Concurrent hashes; without it, as many as the cgroup has cores"""
+    throttle_mode: throttle.Mode = throttle.Mode.ENFORCE
+    """What happens to those who guess passwords of an account: `enforce` refuses them (429), `observe` counts and logs
+    them, `off` does neither"""
+
+    @field_validator("pod_ip", "advertise_address")
+    @classmethod
+    def _can_be_dialled(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
+            address, port = _address_and_port(value)
+            if info.field_name == "pod_ip" and port is not None:
+                raise ValueError("must be an IP address alone")
+            Instance(join(str(address), port or 1))  # refuses what nobody can connect to
+        return value
+
+    @field_validator("advertise_address")
+    @classmethod
+    def _is_known(cls, value: str | None, info: ValidationInfo) -> str | None:
+        needed = info.data.get("etcd_address") and not info.data.get("pod_ip")
+        if value is None and needed and not _is_dialled(info.data.get("listen_host", "")):
+            raise ValueError(
+                "ADVERTISE_ADDRESS is not set; with ETCD_ADDRESS it, POD_IP or an IP address in LISTEN_HOST says what "
+                "to register"
+            )
+        return value
 
     @property
     def client_names(self) -> tuple[str, ...]:

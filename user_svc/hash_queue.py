@@ -98,7 +98,7 @@ class Admission:
     """A reserved place in the queue, for as much work as `work` new hashes are.
 
     Its hashes run in the calling thread, one after the other, on one core that it holds from the first one until the
-    admission ends. Each method waits for the core and raises
+    admission ends. wait(), check() and hash() wait for the core and raise
 
         TimeoutError: when the call's deadline passed.
         CancelledError: when the client cancelled the call.
@@ -125,6 +125,12 @@ class Admission:
         self._queued = False
         self._cancelled = False
 
+    def wait(self) -> None:
+        """Wait for the core, and for nothing more."""
+        if not self._queued:
+            with tracing.start_as_current_span("password.wait"):
+                self._wait_for_core()
+
     def check(self, password: str, stored: str | None) -> bool:
         """Tell whether the password matches the stored hash, as Hasher.check does."""
         (matches, cost), seconds = self._on_core(lambda: self._hasher.check(password, stored))
@@ -150,9 +156,7 @@ class Admission:
             self._cores.release(self._turn)
 
     def _on_core(self, job: Callable[[], T]) -> tuple[T, float]:
-        if not self._queued:
-            with tracing.start_as_current_span("password.wait"):
-                self._wait_for_core()
+        self.wait()
         with tracing.start_as_current_span("password.hash"):
             started = self._clock()
             result = job()

@@ -21,7 +21,14 @@ grpc_seconds = Histogram(
     buckets=LATENCY_BUCKETS,
 )
 logins = Counter("logins_total", "Logins by result.", ["result"])
+login_throttle = Counter(
+    "login_throttle_total",
+    "Tries of passwords that came too soon after wrong ones, by what those are counted by; refused in mode enforce.",
+    ["bucket", "mode"],
+)
 registrations = Counter("registrations_total", "Registrations by result.", ["result"])
+password_changes = Counter("password_changes_total", "Changes of passwords by their users, by result.", ["result"])
+accounts_deleted = Counter("accounts_deleted_total", "Accounts that their users deleted.")
 
 sessions_opened = Counter("sessions_opened_total", "Sessions that were opened.")
 session_refreshes = Counter("session_refreshes_total", "Presentations of refresh tokens by result.", ["result"])
@@ -52,6 +59,8 @@ lease_registrations = Counter(
 # A counter that appears with its first event hides that event from rate() and increase(): all begin at zero.
 for _result in ("success", "denied", "invalid"):
     logins.labels(_result)
+for _result in ("changed", "denied", "invalid"):
+    password_changes.labels(_result)
 for _result in ("created", "duplicate", "invalid"):
     registrations.labels(_result)
 for _result in (
@@ -59,7 +68,7 @@ for _result in (
     *("unknown", "expired", "ended", "password_changed", "disabled"),
 ):
     session_refreshes.labels(_result)
-for _reason in ("logout", "logout_all", "limit", "reused"):
+for _reason in ("logout", "logout_all", "limit", "reused", "password_changed", "deleted"):
     sessions_ended.labels(_reason)
 
 

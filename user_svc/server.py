@@ -21,6 +21,7 @@ from service_kit.process import StopSignal
 from service_kit.registry import Instance, Registrar
 from service_kit.telemetry.logs import LIFECYCLE
 from user_svc import cpu_quota, metrics, service
+from user_svc.accounts import AccountStore
 from user_svc.calls import STATUSES, CallInterceptor
 from user_svc.config import UserSettings
 from user_svc.database import Database
@@ -28,9 +29,11 @@ from user_svc.hash_queue import HashQueue
 from user_svc.health import Health, Liveness
 from user_svc.monitor import DatabaseMonitor
 from user_svc.passwords import Hasher
-from user_svc.sessions import Purge, SessionStore
+from user_svc.purge import Purge
+from user_svc.sessions import SessionStore
 from user_svc.store import Store
 from user_svc.stored_costs import StoredCosts
+from user_svc.throttle import Throttle
 
 SPARE_THREADS = 16
 """Handler threads beside those that wait for a hash, so that calls without one keep their pace."""
@@ -98,7 +101,16 @@ class Server:
         methods = user_pb2.DESCRIPTOR.services_by_name["UserService"].methods_by_name
         metrics.declare_calls(SERVICE, methods, [code.name for code in STATUSES])
         store = Store(self._database)
-        users = service.UserService(store, SessionStore(self._database), self._hash_queue, self._monitor)
+        throttle = Throttle(self._database, settings.throttle_mode)
+        users = service.UserService(
+            store,
+            AccountStore(self._database),
+            SessionStore(self._database),
+            self._hash_queue,
+            throttle,
+            self._monitor,
+            password_check=settings.password_check,
+        )
         self._stored_costs = StoredCosts(store, hasher, lambda: self._monitor.answers)
         self._purge = Purge(self._database, lambda: self._monitor.writable)
         user_pb2_grpc.add_UserServiceServicer_to_server(users, self._grpc)

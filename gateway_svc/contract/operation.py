@@ -15,7 +15,7 @@ from gateway_svc.contract.body import Body
 from gateway_svc.contract.parameters import Parameter
 
 Handler = Callable[..., Awaitable[Any]]
-"""Takes what it names of `body`, `identity` and the operation's parameters (`X-Page-Size` as `x_page_size`).
+"""Takes what it names of `body`, `identity`, `client` and the operation's parameters (`X-Page-Size` as `x_page_size`).
 
 Returns what is sent as JSON with status 200, or a tuple of that, the status and a mapping of headers, as Connexion
 has it.
@@ -60,7 +60,7 @@ def _compile(operation: AbstractOperation, route: str, body_timeout: float) -> O
     body = _body(operation, where, body_timeout)
     signature = inspect.signature(operation.function).parameters
     declared = parameters.compile_parameters(operation.parameters, where)
-    offered = {each.argument for each in declared}
+    offered = {"client", *(each.argument for each in declared)}
     offered |= {"identity"} if secured else set()
     offered |= {"body"} if body else set()
     if unknown := signature.keys() - offered:

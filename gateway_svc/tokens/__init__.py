@@ -1,19 +1,24 @@
-"""What clients prove with who they are: access tokens and refresh tokens, and the keys behind them."""
+"""What clients prove with who they are: access, refresh and device tokens, and the keys behind them."""
 
 from gateway_svc.tokens.access import (
     LEEWAY,
+    MAX_GENERATION,
     AccessTokens,
     Identity,
     InvalidTokenError,
     Kind,
 )
+from gateway_svc.tokens.device import Device, DeviceTokens
 from gateway_svc.tokens.keys import MIN_SECRET_BYTES, Keys, can_sign, key_id
 from gateway_svc.tokens.refresh import InvalidRefreshTokenError, RefreshTokens
 
 __all__ = [
     "LEEWAY",
+    "MAX_GENERATION",
     "MIN_SECRET_BYTES",
     "AccessTokens",
+    "Device",
+    "DeviceTokens",
     "Identity",
     "InvalidRefreshTokenError",
     "InvalidTokenError",

@@ -19,13 +19,13 @@ from protos.user.v1.contract import LOGIN_TOKEN_SECONDS, SESSION_TOKEN_SECONDS
 
 LEEWAY = 30
 """Seconds by which clocks may differ."""
+MAX_GENERATION = 2**32 - 1
 MAX_LENGTH = 8192
 """Characters; anything longer is refused unread."""
 
 _SESSION_TYPE = "at+jwt"
 """RFC 9068, section 2.1."""
 _MAX_USER_ID = 2**63 - 1
-_MAX_GENERATION = 2**32 - 1
 
 
 class InvalidTokenError(Exception):
@@ -200,7 +200,7 @@ class AccessTokens:
         if claims.get("iss", self._issuer) != self._issuer or ("aud" in claims) != verifier.is_session:
             raise _ClaimError
         generation = claims.get("gen")
-        if "gen" in claims and not _is_number(generation, 0, _MAX_GENERATION):
+        if "gen" in claims and not _is_number(generation, 0, MAX_GENERATION):
             raise _ClaimError
         expires = int(claims["exp"])
         return Identity(

@@ -36,11 +36,11 @@ class SessionKey:
         """The public key (RFC 7517)."""
 
 
-class RefreshKey:
-    """A key of the MACs of refresh tokens."""
+class MacKey:
+    """A key of the MACs of tokens that only gateways read."""
 
-    def __init__(self, secret: str) -> None:
-        self.key = _derive(secret, "refresh v1", 32)
+    def __init__(self, secret: str, label: str) -> None:
+        self.key = _derive(secret, label, 32)
         self.kid = hmac.digest(self.key, b"kid", "sha256")[:4]
 
 
@@ -59,11 +59,12 @@ class Keys:
         self.secrets: Mapping[str, str] = {key_id(each): each for each in (secret, *previous)}
         """Of HS256, by `kid`; the first one signs."""
         long = [each for each in self.secrets.values() if len(each.encode()) >= MIN_SECRET_BYTES]
-        sessions, refresh = [SessionKey(each) for each in long], [RefreshKey(each) for each in long]
+        sessions = [SessionKey(each) for each in long]
         self.session_key = sessions[0]
         self.session_keys: Mapping[str, SessionKey] = {key.kid: key for key in sessions}
-        self.refresh_key = refresh[0]
-        self.refresh_keys: Mapping[bytes, RefreshKey] = {key.kid: key for key in refresh}
+        self.refresh_keys = _mac_keys(long, "refresh v1")
+        """By `kid`; the first one signs, as of the device keys."""
+        self.device_keys = _mac_keys(long, "device v1")
 
 
 def can_sign(secret: str) -> bool:
@@ -78,6 +79,10 @@ def can_sign(secret: str) -> bool:
 def key_id(secret: str) -> str:
     """Return the public name of `secret`: part of a keyed hash, from which nothing can be told but equality."""
     return hmac.new(secret.encode(), b"kid", hashlib.sha256).hexdigest()[:8]
+
+
+def _mac_keys(secrets: Sequence[str], label: str) -> Mapping[bytes, MacKey]:
+    return {key.kid: key for key in (MacKey(each, label) for each in secrets)}
 
 
 def _derive(secret: str, label: str, length: int) -> bytes:

@@ -1,19 +1,13 @@
 """Refresh tokens: which session, and which of its serial numbers. The gateway makes and checks them without a query."""
 
-import base64
-import hmac
-import re
 import struct
 from typing import NamedTuple
 
 from gateway_svc import metrics
 from gateway_svc.tokens.keys import Keys
+from gateway_svc.tokens.sealed import BadSealError, Seal
 
-_PREFIX = "vpr_"
-_CONTENT = struct.Struct(">4s16sI")
-_MAC_BYTES = 24
-_TOKEN = re.compile(r"vpr_([A-Za-z0-9_-]{64})")
-"""48 bytes need neither padding nor unused bits, so each token has one spelling."""
+_CONTENT = struct.Struct(">16sI")
 
 
 class InvalidRefreshTokenError(Exception):
@@ -28,20 +22,18 @@ class Presented(NamedTuple):
 
 
 class RefreshTokens:
-    """Makes and checks refresh tokens: "vpr_" + base64url(kid[4] | session id[16] | serial[4] | HMAC-SHA256[24])."""
+    """Makes and checks refresh tokens, whose content is session id[16] | serial[4]."""
 
     def __init__(self, keys: Keys) -> None:
-        self._keys = keys
+        self._seal = Seal("vpr_", _CONTENT.size, keys.refresh_keys)
 
     def use(self, keys: Keys) -> None:
         """Go on with `keys`."""
-        self._keys = keys
+        self._seal.use(keys.refresh_keys)
 
     def issue(self, session_id: bytes, serial: int) -> str:
         """Return the token of a session's serial number, always by the newest key."""
-        key = self._keys.refresh_key
-        content = _CONTENT.pack(key.kid, session_id, serial)
-        return _PREFIX + base64.urlsafe_b64encode(content + _mac(key.key, content)).decode()
+        return self._seal.issue(_CONTENT.pack(session_id, serial))
 
     def check(self, token: str) -> Presented:
         """Return what `token` says, once its MAC is found to be right.
@@ -49,25 +41,10 @@ class RefreshTokens:
         Raises:
             InvalidRefreshTokenError: without a reason, which is counted in refresh_tokens_checked_total instead.
         """
-        match = _TOKEN.fullmatch(token)
-        if match is None:
-            raise _refused("malformed")
-        raw = base64.urlsafe_b64decode(match[1])
-        content, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
-        kid, session_id, serial = _CONTENT.unpack(content)
-        key = self._keys.refresh_keys.get(kid)
-        if key is None:
-            raise _refused("unknown_key")
-        if not hmac.compare_digest(mac, _mac(key.key, content)):
-            raise _refused("bad_mac")
+        try:
+            content = self._seal.check(token)
+        except BadSealError as error:
+            metrics.refresh_token_checked(error.result)
+            raise InvalidRefreshTokenError from None
         metrics.refresh_token_checked("ok")
-        return Presented(session_id, serial)
-
-
-def _mac(key: bytes, content: bytes) -> bytes:
-    return hmac.digest(key, content, "sha256")[:_MAC_BYTES]
-
-
-def _refused(result: str) -> InvalidRefreshTokenError:
-    metrics.refresh_token_checked(result)
-    return InvalidRefreshTokenError()
+        return Presented(*_CONTENT.unpack(content))

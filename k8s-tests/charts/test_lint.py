@@ -11,6 +11,9 @@ import pytest
 import yaml
 from manifests import CHARTS, NAMES, render, tool
 
+VERSIONS = ["1.29", "1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"]
+"""Of Kubernetes, from the first that the charts are for."""
+
 EVERYTHING: dict[str, dict[str, Any]] = {
     "user-svc": {"autoscaling": {"enabled": True}, "metrics": {"dashboards": {"enabled": True}}},
     "gateway-svc": {
@@ -36,7 +39,7 @@ def test_helm_lint(chart: str, helms: list[str]) -> None:
         assert run.returncode == 0, run.stdout
 
 
-@pytest.mark.parametrize("version", ["1.32", "1.33", "1.34", "1.35", "1.36", "1.37"])
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("chart", NAMES)
 @pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["as it is", "with everything"])
 def test_manifests_are_valid(chart: str, version: str, values: dict[str, Any]) -> None:

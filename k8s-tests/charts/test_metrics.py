@@ -1,6 +1,5 @@
 """How Prometheus and Grafana learn of a release: annotations, monitors, rules, dashboards."""
 
-import copy
 import json
 import re
 import subprocess
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from manifests import CHARTS, NAMES, Manifest, merged, nested, of_kind, pods, render
+from manifests import CHARTS, Manifest, merged, nested, of_kind, pods, render
 from promql_parser import MatchOp
 
 from tests.monitoring.promql import selectors
@@ -216,22 +215,3 @@ def test_the_values_that_operators_are_given_make_all_there_is() -> None:
     )
     made = Counter(m["kind"] for m in render("video-platform", yaml.safe_load(text)))
     assert (made["PodMonitor"], made["PrometheusRule"], made["ConfigMap"]) == (3, 2, 3), "one ConfigMap is MySQL's"
-
-
-@pytest.mark.parametrize("chart", NAMES)
-def test_a_packaged_chart_is_whole(chart: str, helms: list[str], tmp_path: Path) -> None:
-    everything = merged(RULES, DASHBOARDS)
-    values = {
-        **dict.fromkeys(SERVICES, everything),
-        "video-platform": dict.fromkeys(SERVICES, everything),
-    }.get(chart, {})
-    for helm in helms:
-        folder = tmp_path / Path(helm).name
-        run = [helm, "package", CHARTS / chart, "--destination", folder]
-        subprocess.run(run, capture_output=True, timeout=60, check=True)
-        (package,) = folder.iterdir()
-        command = [helm, "template", "vp", package, "--namespace", NAMESPACE, "--values", "-"]
-        command += ["--values", CHARTS / chart / "ci" / "values.yaml"]
-        run = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, timeout=60, check=True)
-        packaged = [manifest for manifest in yaml.safe_load_all(run.stdout) if manifest]
-        assert packaged == copy.deepcopy(render(chart, values))

@@ -7,7 +7,7 @@ from manifests import ARGO_CD, RefusedError, render
 
 REFUSED = {
     "an unknown key": ("user-svc", {"replicas": 2}, "additional properties 'replicas' not allowed"),
-    "a number in words": ("gateway-svc", {"replicaCount": "two"}, "at '/replicaCount': got string, want integer"),
+    "a number in words": ("gateway-svc", {"replicaCount": "two"}, "at '/replicaCount': got string, want"),
     "two members": ("etcd", {"replicaCount": 2}, "at '/replicaCount': value must be one of 1, 3"),
     "a weak hash": ("user-svc", {"bcryptCost": 9}, "at '/bcryptCost': minimum: got 9, want 10"),
     "a short JWT key": (
@@ -144,5 +144,6 @@ def test_no_secret_is_made_without_a_cluster(chart: str, arguments: tuple[str, .
 
 
 def test_an_old_cluster_is_refused() -> None:
-    with pytest.raises(RefusedError, match=r"Kubernetes is v1\.28\.0: 1\.29 is the first"):
-        render("video-platform", {}, "--api-versions", "v1/Secret", "--kube-version", "1.28.0")
+    with pytest.raises(RefusedError) as refusal:
+        render("video-platform", {}, "--kube-version", "1.28.0")
+    assert all("chart requires kubeVersion: >=1.29.0-0" in said for said in refusal.value.args)

@@ -121,23 +121,26 @@ def _schema(chart: str) -> dict[str, Any]:
     return json.loads((CHARTS / chart / "values.schema.json").read_text())
 
 
-def _leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(values, dict) and values:
-        for name, value in values.items():
-            yield from _leaves(value, f"{path}.{name}" if path else name)
-    else:
-        yield path, values
-
-
-def _rule(chart: str, path: str) -> dict[str, Any]:
-    """What the schema says of one value."""
-    schema = rule = _schema(chart)
-    for part in path.split("."):
-        known = rule.get("properties", {})
-        rule = known[part] if part in known else rule["additionalProperties"]
-        while "$ref" in rule:
-            rule = schema["$defs"][rule["$ref"].rpartition("/")[2]]
+def _resolved(rule: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in rule:
+        rule = schema["$defs"][rule["$ref"].rpartition("/")[2]]
     return rule
+
+
+def _leaves(
+    values: dict[str, Any], rule: dict[str, Any], schema: dict[str, Any], path: str = ""
+) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """The values by path, with what the schema says of each; what is Kubernetes' or an operator's own is one value."""
+    for name, value in values.items():
+        own = _resolved(rule["properties"][name], schema)
+        if "properties" in own and value:
+            yield from _leaves(value, own, schema, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value, own
+
+
+def _all(chart: str) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    return _leaves(_values(chart), _schema(chart), _schema(chart))
 
 
 def _another(rule: dict[str, Any], value: Any) -> Any:
@@ -148,20 +151,20 @@ def _another(rule: dict[str, Any], value: Any) -> Any:
     return next(choice for choice in choices if choice != value)
 
 
-LEAVES = [(chart, path, value) for chart in NAMES for path, value in _leaves(_values(chart))]
-CHANGEABLE = [leaf for leaf in LEAVES if "const" not in _rule(*leaf[:2]) and leaf[:2] not in ON_A_CLUSTER]
+LEAVES = [(chart, *leaf) for chart in NAMES for leaf in _all(chart)]
+IDS = [f"{chart}-{path}" for chart, path, _, _ in LEAVES]
 
 
-@pytest.mark.parametrize(("chart", "path", "value"), CHANGEABLE, ids=[f"{leaf[0]}-{leaf[1]}" for leaf in CHANGEABLE])
-def test_every_value_has_an_effect(chart: str, path: str, value: Any) -> None:
+@pytest.mark.parametrize(("chart", "path", "value", "rule"), LEAVES, ids=IDS)
+def test_every_value_has_an_effect(chart: str, path: str, value: Any, rule: dict[str, Any]) -> None:
+    if "const" in rule or (chart, path) in ON_A_CLUSTER:
+        return
     fitting = [start for start in NEEDS[chart] if path.startswith(start)]
     needs = NEEDS[chart][max(fitting, key=len)] if fitting else Needs()
     before = value if needs.before is None else needs.before
     also = [nested(*item) for item in needs.also.items()]
     start = merged(*also, *([] if needs.before is None else [nested(path, before)]))
-    change = merged(
-        *also, *(nested(*item) for item in needs.after.items()), nested(path, _another(_rule(chart, path), before))
-    )
+    change = merged(*also, *(nested(*item) for item in needs.after.items()), nested(path, _another(rule, before)))
 
     assert render(chart, start, both=False) != render(chart, change, both=False)
 
@@ -175,13 +178,14 @@ WRONG: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize(("chart", "path"), [leaf[:2] for leaf in LEAVES])
-def test_every_illegal_value_is_refused(chart: str, path: str) -> None:
-    rule = _rule(chart, path)
+@pytest.mark.parametrize(("chart", "path", "value", "rule"), LEAVES, ids=IDS)
+def test_every_illegal_value_is_refused(chart: str, path: str, value: Any, rule: dict[str, Any]) -> None:
     types = rule.get("type", [])
     legal = {types} if isinstance(types, str) else set(types)
     legal |= {"integer"} if "number" in legal else set()
-    wrong = [illegal for kind, illegal in WRONG.items() if kind not in legal or kind in {"array", "object"}]
+    # What is Kubernetes' own may have any key.
+    checked = {"array"} if "additionalProperties" not in rule else {"array", "object"}
+    wrong = [illegal for kind, illegal in WRONG.items() if kind not in legal or kind in checked]
     if "enum" in rule or "const" in rule:
         wrong = ["something else", 2, ["a list"]]
     if "minimum" in rule:
@@ -199,9 +203,8 @@ def test_every_illegal_value_is_refused(chart: str, path: str) -> None:
 @pytest.mark.parametrize("chart", NAMES)
 def test_unknown_keys_are_refused_at_every_level(chart: str) -> None:
     schema = jsonschema.Draft202012Validator(_schema(chart))
-    parents = {path.rpartition(".")[0] for path, _ in _leaves(_values(chart))}
-    # Keys of these are Kubernetes', an operator's or a subchart's.
-    parents -= {"resources.requests", "resources.limits", "metrics.dashboards.labels"}
+    parents = {path.rpartition(".")[0] for path, _, _ in _all(chart)}
+    # Keys of these are a subchart's or anybody's.
     parents -= {"gateway-svc", "user-svc", "etcd", "mysql", "global"}
     for parent in parents:
         if not parent.startswith(("gateway-svc.", "user-svc.")):
@@ -210,11 +213,11 @@ def test_unknown_keys_are_refused_at_every_level(chart: str) -> None:
 
 
 def test_charts_agree_on_globals() -> None:
-    umbrella = dict(_leaves(_values("video-platform")["global"]))
+    found = {chart: {path: value for path, value, _ in _all(chart) if path.startswith("global.")} for chart in NAMES}
+    umbrella = found["video-platform"]
     for chart in NAMES:
-        assert dict(_leaves(_values(chart)["global"])).items() <= umbrella.items()
-    everyone = {path for chart in NAMES[:-1] for path, _ in _leaves(_values(chart)["global"])}
-    assert everyone == umbrella.keys()
+        assert found[chart].items() <= umbrella.items()
+    assert {path for chart in NAMES[:-1] for path in found[chart]} == umbrella.keys()
 
 
 @pytest.mark.parametrize("chart", NAMES)
@@ -235,7 +238,7 @@ def test_every_value_has_a_comment(chart: str) -> None:
             path = [*path[: len(key[1]) // 2], key[2]]
             if previous.strip().startswith("# -- "):
                 known.add(".".join(path))
-    for leaf, _ in _leaves(_values(chart)):
+    for leaf, _, _ in _all(chart):
         assert any(leaf == name or leaf.startswith(f"{name}.") for name in known), leaf
 
 

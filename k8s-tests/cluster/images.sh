@@ -11,6 +11,7 @@ target=${2:-}
 
 build() {
   builder build --pull-never --isolation chroot --layers --force-rm "${volumes[@]}" ${target:+--target "$target"} \
+    --build-arg BASE="$(head -1 "$here/images/python/names")" \
     --build-arg REVISION="$(git -C "$repository" rev-parse HEAD 2>/dev/null || true)" \
     --tag "$2" --file "$repository/$1" "$repository"
 }

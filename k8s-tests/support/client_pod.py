@@ -12,8 +12,8 @@ from typing import Any, Self
 import yaml
 
 from support.cluster import Execution, Manifest, wait_until
-from support.namespace import Namespace
-from support.release import CHARTS, VALUES
+from support.namespace import CHARTS, Namespace
+from support.release import VALUES
 
 IN_POD = Path(__file__).parent / "in_pod"
 

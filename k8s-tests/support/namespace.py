@@ -3,15 +3,19 @@
 import json
 import os
 import secrets
+import subprocess
+import tempfile
 import time
 from collections.abc import Collection
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from kubernetes.client.exceptions import ApiException
 
 from support.cluster import Cluster, Manifest, condition, wait_until
 
+CHARTS = Path(__file__).resolve().parents[2] / "charts"
 KEEP = "K8S_TEST_KEEP"
 """Set to anything, it leaves the namespaces in place for a look at them."""
 
@@ -136,6 +140,30 @@ class Namespace:
     def execute(self, pod: str, *command: str, timeout: float = 60) -> str:
         """Run a command in a pod and return what it wrote to stdout."""
         return self.cluster.execute(pod, self.name, *command, timeout=timeout)
+
+    def shell(self, script: str, timeout: float = 300) -> str:
+        """Run commands of a page here, in which kubectl and helm mean this namespace, and return what they print.
+
+        Their `sleep` is for the kubelet, which looks at mounted Secrets once a minute, or at once when a pod changes.
+        """
+        where = f"--namespace={self.name}"
+        functions = f"""set -euo pipefail
+kubectl() {{ command kubectl --context={self.cluster.context.name} {where} "$@"; }}
+helm() {{ command helm --kube-context={self.cluster.context.name} {where} "$@"; }}
+sleep() {{ kubectl annotate pods --all --overwrite video-platform/look="$(date +%s.%N)" && command sleep 25; }}
+"""
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "charts").symlink_to(CHARTS)
+            run = subprocess.run(
+                ["bash", "-c", functions + script],
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                cwd=folder,
+                check=False,
+            )
+        assert run.returncode == 0, run.stdout + run.stderr
+        return run.stdout
 
     def last_words(self, pod: Manifest, container: str | None = None) -> str:
         """Return what a container wrote in its last run and in this one, as far as the node still has it."""

@@ -11,9 +11,8 @@ from typing import Any
 import yaml
 
 from support.cluster import Manifest
-from support.namespace import Namespace
+from support.namespace import CHARTS, Namespace
 
-CHARTS = Path(__file__).resolve().parents[2] / "charts"
 VALUES = "K8S_TEST_VALUES"
 """Names a file of values for a cluster on which images have other names than the charts' defaults."""
 
@@ -33,7 +32,7 @@ class Release:
         self.program = program
         self.warnings = ""
         """What helm has written to stderr at last."""
-        self.chart = Path(chart) if isinstance(chart, Path) else CHARTS / chart
+        self.chart = chart if isinstance(chart, Path) or "://" in chart else CHARTS / chart
 
     def install(self, values: Mapping[str, Any], *arguments: str, timeout: int = 300) -> str:
         """Install it, and wait until everything is ready."""

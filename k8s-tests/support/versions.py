@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from support.cluster import Manifest
-from support.release import CHARTS
+from support.namespace import CHARTS
 
 NEXT = "next"
 """The tag under which the images are loaded a second time, in the place of a later version."""
@@ -15,8 +15,8 @@ MIGRATION = '''"""Adds what only a later version knows."""
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 
 def upgrade() -> None:
@@ -42,7 +42,7 @@ def migration_file() -> Manifest:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "migration"},
-        "data": {"0003_later.py": MIGRATION},
+        "data": {"0004_later.py": MIGRATION},
     }
 
 
@@ -53,8 +53,8 @@ def with_migration() -> dict[str, Any]:
         "extraVolumeMounts": [
             {
                 "name": "migration",
-                "mountPath": "/app/user_svc/migrations/versions/0003_later.py",
-                "subPath": "0003_later.py",
+                "mountPath": "/app/user_svc/migrations/versions/0004_later.py",
+                "subPath": "0004_later.py",
                 "readOnly": True,
             }
         ],

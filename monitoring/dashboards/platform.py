@@ -255,6 +255,17 @@ def build() -> Dashboard:
                 },
             )
         )
+        .with_row(Row("Does anybody guess passwords?"))
+        .with_panel(
+            graph(
+                "Which requests are too many for their address?",
+                "Failures and registrations beyond what one address may do, by route: refused with 429, or merely "
+                "counted while THROTTLE_MODE is observe. None without TRUSTED_PROXIES.",
+                "ops",
+                {"{{route}}": rate("client_throttled_total", GATEWAYS, "route")},
+                stacked=True,
+            )
+        )
         .with_row(Row("Who is there?"))
         .with_panel(
             states(

@@ -8,6 +8,8 @@ from monitoring.limits import (
     CERTIFICATE_LAST_DAY,
     FEWEST_BAD,
     GATEWAY,
+    GUESSES,
+    PASSWORD_ROUTES,
     POOL_IN_USE,
     RECOVERED,
     REFUSED_HASHES,
@@ -29,6 +31,7 @@ def gateway_group() -> dict[str, Any]:
     """Return what the gateways' series tell."""
     sent = f'token_verifications_total{{{GATEWAY},result!~"missing|not_bearer"}}'
     bad = f'token_verifications_total{{{GATEWAY},result!~"ok|expired|revoked|missing|not_bearer"}}'
+    throttled = f'client_throttled_total{{{GATEWAY},route=~"{"|".join(PASSWORD_ROUTES)}"}}'
     return {
         "name": "video-platform-gateway-svc",
         "rules": [
@@ -87,6 +90,7 @@ def gateway_group() -> dict[str, Any]:
                     "expired or revoked: a key was changed without keeping the old one, or somebody tries forged ones."
                 ),
             ),
+            _guessing(throttled, "addresses that have sent too many wrong ones"),
         ],
     }
 
@@ -200,6 +204,19 @@ def users_group() -> dict[str, Any]:
             ),
         ],
     }
+
+
+def _guessing(throttled: str, of: str) -> Rule:
+    return alert(
+        "PasswordGuessing",
+        "warning",
+        f"{_total('increase', throttled, '15m')} >= {GUESSES}",
+        summary=f"Somebody guesses passwords {_IN}",
+        description=(
+            f"{{{{ $value | humanize }}}} passwords came in a quarter of an hour from {of}. Unless THROTTLE_MODE is "
+            "observe, they were refused."
+        ),
+    )
 
 
 def _total(function: str, series: str, over: str = "5m") -> str:

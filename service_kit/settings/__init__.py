@@ -10,6 +10,7 @@ from service_kit.settings.parts import (
     Port,
     RegistrySettings,
     ServerSettings,
+    ThrottleMode,
     goes_with,
     hosts_and_ports,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "RegistrySettings",
     "ServerSettings",
     "ServiceSettings",
+    "ThrottleMode",
     "TracingSettings",
     "exit_with",
     "goes_with",

@@ -4,6 +4,7 @@ import logging
 import re
 import socket
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -69,6 +70,15 @@ def goes_with(value: T | None, info: ValidationInfo, other: str) -> T | None:
         name = other.upper()
         raise ValueError(f"must be set when {name} is" if value is None else f"is set, but {name} is not")
     return value
+
+
+class ThrottleMode(StrEnum):
+    """What happens to those that try too much."""
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
+    """What would be refused is counted and logged, and taken."""
+    OFF = "off"
 
 
 class LogSettings(ServiceSettings):

@@ -26,7 +26,7 @@ def test_every_node_may_migrate_at_once(tmp_path: Path) -> None:
             databases[0].execute("SELECT 1", *statements)
             migrate(databases * 2, tmp_path)
             for database in databases:
-                assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0002"}]
+                assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0003"}]
                 assert len(database.execute("SHOW INDEX FROM users")) == 2
                 assert len(database.execute("DESCRIBE users")) == 9
 

@@ -81,11 +81,26 @@ def test_connections_to_a_read_only_server_are_replaced_once_a_second(
     pair: tuple[Database, Database], tmp_path: Path
 ) -> None:
     first, _ = pair
-    with service(pair, tmp_path) as (client, proxy), set_global(first, "read_only"):
-        wait_until(lambda: "read-only" in readyz(client), BACK)
-        before = proxy.accepted
-        stays(lambda: client.login("nobody").code == 401, 3)
-        assert 2 <= proxy.accepted - before <= 10
+    with service(pair, tmp_path) as (client, proxy):
+        assert client.register("before").code == 200
+        with set_global(first, "read_only"):
+            wait_until(lambda: "read-only" in readyz(client), BACK)
+            before = proxy.accepted
+            stays(lambda: client.login("before").code == 200, 3)
+            assert 2 <= proxy.accepted - before <= 10
+
+
+def test_wrong_passwords_that_cannot_be_counted_are_no_answer(pair: tuple[Database, Database], tmp_path: Path) -> None:
+    first, _ = pair
+    with service(pair, tmp_path) as (client, _proxy):
+        assert client.register("before").code == 200
+        with set_global(first, "read_only"):
+            wait_until(lambda: "read-only" in readyz(client), BACK)
+            for username in ("before", "nobody"):
+                with pytest.raises(grpc.RpcError) as refused:
+                    client.login(username, "wrong-password")
+                assert code_of(refused.value) is grpc.StatusCode.UNAVAILABLE
+            assert client.login("before").code == 200
 
 
 def test_a_primary_that_accepts_writes_again_is_used(pair: tuple[Database, Database], tmp_path: Path) -> None:

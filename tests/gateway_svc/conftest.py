@@ -7,6 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway_svc.config import GatewaySettings
+from service_kit.settings import InvalidSettingsError, load
 from tests.support.process import Process
 from tests.support.users_stub import UsersStub
 from tests.support.wait import wait_until
@@ -69,6 +71,16 @@ def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
     yield start
     for process in started:
         process.close()
+
+
+def setting_problems(cwd: Path, monkeypatch: pytest.MonkeyPatch, **env: str) -> list[str]:
+    """Return what is wrong with settings that are right but for `env`."""
+    monkeypatch.chdir(cwd)
+    for name, value in {"JWT_SECRET": SECRET, "USER_SERVICE_TARGET": "x", **env}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSettingsError) as caught:
+        load(GatewaySettings)
+    return caught.value.problems
 
 
 def admin(gateway: Process, path: str) -> httpx.Response:

@@ -9,13 +9,25 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.gateway_svc.conftest import CREDENTIALS, raw
+from gateway_svc.tokens import MAX_GENERATION, AccessTokens, Keys
+from tests.gateway_svc.conftest import CREDENTIALS, SECRET, raw
 from tests.support.process import Process
 from tests.support.users_stub import UsersStub
 
 JSON = {"Content-Type": "application/json"}
 CANARY = "c4naryzq"
-PATHS = ["/api/register", "/api/login"]
+PATHS = ["/api/register", "/api/login", "/api/sessions"]
+TOKEN = AccessTokens(
+    Keys(SECRET), issuer="video-platform", audience="video-platform", is_revoked=lambda _: False
+).issue(1, "testuser123", MAX_GENERATION)
+AUTHORIZED = {**JSON, "Authorization": f"Bearer {TOKEN}"}
+OTHERS: dict[str, dict[str, str]] = {
+    "PUT /api/password": {"current_password": "password123", "new_password": "correct horse"},
+    "POST /api/account/delete": {"password": "password123"},
+    "POST /api/sessions/refresh": {"refresh_token": "vpr_x"},
+    "POST /api/sessions/end": {"refresh_token": "vpr_x"},
+}
+"""The other operations with a body, with one that fits."""
 
 
 def text(**changes: Any) -> bytes:
@@ -110,6 +122,53 @@ def test_bodies_that_break_the_contract(client: httpx.Client, path: str, name: s
     answer = client.post(path, content=body, headers=JSON)
     assert (answer.status_code, answer.json()) == (400, {"code": 400, "msg": f"参数错误: {expected}"})
     assert CANARY not in str(answer.headers)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, reason) in REFUSED.items() if reason.startswith("body: ")])
+@pytest.mark.parametrize("operation", OTHERS)
+def test_bodies_that_no_operation_takes(client: httpx.Client, operation: str, name: str) -> None:
+    body, expected = REFUSED[name]
+    if name == "an unknown field":
+        body = json.dumps({**OTHERS[operation], "c4naryzq": 1}).encode()
+    method, path = operation.split()
+    answer = client.request(method, path, content=body, headers=AUTHORIZED)
+    assert (answer.status_code, answer.json()) == (400, {"code": 400, "msg": f"参数错误: {expected}"})
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    f"{operation} {field}: {value!r:.20}": ({**body, field: value}, f"{field}: {reason}")
+    for operation, body in OTHERS.items()
+    for field in {**body, "device_token": ""}
+    if not (field == "device_token" and "sessions" in operation)
+    for value, reason in [
+        *((value, "必须是字符串") for value in (None, True, 0, 1.5, [], ["c4naryzq"], {"c4naryzq": 1})),
+        *([(b"c4naryzq".hex() * 65, "至多 1024 个字符")] if field.endswith("_token") else []),
+        *([("z" * 33, "至多 32 个字符"), ("c4naryzq\0", BYTES), ("😀" * 19, BYTES)] if "password" in field else []),
+        *([("z" * 7, "至少 8 个字符")] if field == "new_password" else []),
+        *([("z" * 5, "至少 6 个字符")] if field in ("password", "current_password") else []),
+        *([("", "至少 1 个字符")] if field == "refresh_token" else []),
+    ]
+} | {
+    f"{operation} without {field}": ({each: body[each] for each in body if each != field}, f"{field}: 缺少该字段")
+    for operation, body in OTHERS.items()
+    for field in body
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_fields_that_break_the_contract(client: httpx.Client, name: str) -> None:
+    body, expected = WRONG[name]
+    method, path = name.split()[:2]
+    answer = client.request(method, path, json=body, headers=AUTHORIZED)
+    assert (answer.status_code, answer.json()) == (400, {"code": 400, "msg": f"参数错误: {expected}"})
+
+
+@pytest.mark.parametrize("operation", ["PUT /api/password", "POST /api/account/delete"])
+def test_the_token_is_checked_before_the_body(client: httpx.Client, operation: str) -> None:
+    method, path = operation.split()
+    for body in (b"", b"c4naryzq", json.dumps(OTHERS[operation]).encode()):
+        answer = client.request(method, path, content=body, headers=JSON)
+        assert (answer.status_code, answer.json()["msg"]) == (401, "未授权: 缺少 Authorization 头")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """/docs in a real browser: complete, usable, and with nothing from elsewhere."""
 
+import json
 from pathlib import Path
 
 import httpx
@@ -48,15 +49,28 @@ def test_docs_with_a_slash_redirects(client: httpx.Client) -> None:
     assert client.post("/docs/").status_code == 405
 
 
-LOGIN = "#operations-users-login"
+def click(browser: Chromium, selector: str) -> None:
+    browser.wait_for(f"document.querySelector('{selector}') !== null")
+    browser.evaluate(f"document.querySelector('{selector}').click()")
 
 
-def try_login(browser: Chromium) -> str:
-    """Expand the login operation, execute its example and return the answer that is shown."""
+def try_out(browser: Chromium, operation: str) -> str:
+    """Expand an operation, execute its example and return the answer that is shown."""
+    block = f"#operations-{operation}"
     for control in (".opblock-summary-control", ".try-out__btn", ".execute"):
-        browser.wait_for(f"document.querySelector('{LOGIN} {control}') !== null")
-        browser.evaluate(f"document.querySelector('{LOGIN} {control}').click()")
-    return str(browser.wait_for(f"document.querySelector('{LOGIN} .live-responses-table .microlight')?.textContent"))
+        click(browser, f"{block} {control}")
+    return str(browser.wait_for(f"document.querySelector('{block} .live-responses-table .microlight')?.textContent"))
+
+
+def authorize(browser: Chromium, token: str) -> None:
+    """Paste a token into the dialog of the button Authorize."""
+    click(browser, ".auth-wrapper .btn.authorize")
+    browser.wait_for("document.querySelector('.auth-container input') !== null")
+    browser.evaluate("document.querySelector('.auth-container input').focus()")
+    browser.call("Input.insertText", text=token)
+    click(browser, ".auth-btn-wrapper .authorize")
+    click(browser, ".auth-btn-wrapper .btn-done")
+    browser.wait_for("document.querySelector('.auth-container') === null")
 
 
 @pytest.mark.skipif(BINARY is None, reason="chromium is not on the PATH")
@@ -65,7 +79,7 @@ def test_docs_work_behind_a_stripped_prefix(client: httpx.Client, gateway: Proce
     location = "location /video/ { proxy_pass http://gateway/; }"
     with nginx(tmp_path, [gateway.target], location) as port, Chromium() as browser:
         browser.open(f"http://127.0.0.1:{port}/video/docs/")
-        assert "登录成功" in try_login(browser)
+        assert "登录成功" in try_out(browser, "users-login")
         assert browser.complaints == []
     assert f"http://127.0.0.1:{port}/video/api/login" in browser.requests
 
@@ -81,7 +95,7 @@ def test_a_person_reads_and_tries_it(client: httpx.Client, gateway: Process, use
         assert browser.evaluate("document.querySelector('.title').textContent").startswith("Video platform user API")
 
         calls = len(users.calls)
-        assert "登录成功" in try_login(browser)
+        assert "登录成功" in try_out(browser, "users-login")
         browser.screenshot(tmp_path / "docs.png")
         assert users.calls[calls:] == ["Login"]
 
@@ -89,3 +103,28 @@ def test_a_person_reads_and_tries_it(client: httpx.Client, gateway: Process, use
     assert elsewhere == []
     assert f"{base}openapi.json" in browser.requests
     assert browser.complaints == []
+
+
+@pytest.mark.skipif(BINARY is None, reason="chromium is not on the PATH")
+def test_a_person_goes_through_a_session(start_gateway: StartGateway, tmp_path: Path) -> None:
+    with UsersStub() as users, Chromium() as browser:
+        gateway = start_gateway(USER_SERVICE_TARGET=users.target)
+        browser.call("Emulation.setDeviceMetricsOverride", width=1200, height=1500, deviceScaleFactor=1, mobile=False)
+        browser.open(f"http://127.0.0.1:{gateway.port}/docs")
+        assert "注册成功" in try_out(browser, "users-register")
+        opened = json.loads(try_out(browser, "sessions-open_session"))
+        assert (opened["msg"], opened["device_token"][:4]) == ("登录成功", "vpd_")
+
+        authorize(browser, opened["token"])
+        profile = json.loads(try_out(browser, "users-profile"))
+        assert profile["data"] == {"user_id": opened["user_id"], "username": "testuser123"}
+        browser.evaluate("document.querySelector('#operations-users-profile').scrollIntoView()")
+        browser.screenshot(tmp_path / "profile.png")
+        assert "退出成功" in try_out(browser, "sessions-logout")
+
+        click(browser, "#operations-users-profile .execute")
+        browser.wait_for("document.querySelector('#operations-users-profile').textContent.includes('无效的 Token')")
+        browser.evaluate("document.querySelector('#operations-users-profile .live-responses-table').scrollIntoView()")
+        browser.screenshot(tmp_path / "logged-out.png")
+    assert users.calls == ["Register", "Login", "OpenSession", "EndSession"]
+    assert [each for each in browser.complaints if "status of 401" not in each] == []

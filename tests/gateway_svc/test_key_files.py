@@ -12,6 +12,7 @@ import pytest
 
 from gateway_svc.tokens import AccessTokens, Keys, RefreshTokens
 from tests.gateway_svc.conftest import CREDENTIALS, admin, wait_until_ready
+from tests.support.certificates import Mount
 from tests.support.process import Process
 from tests.support.users_stub import UsersStub
 from tests.support.wait import wait_until
@@ -20,26 +21,21 @@ OLD, NEW = "old-secret-" * 4, "new-secret-" * 4
 
 
 class Secret:
-    """A mounted Secret: a link to the version of today, as the kubelet makes it."""
+    """A mounted Secret with the keys that sign tokens."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._version = 0
-        folder.mkdir()
+        self._mount: Mount | None = None
 
     def hold(self, current: str | bytes | None, previous: str | None = None) -> None:
-        self._version += 1
-        version = self.folder / f"..{self._version}"
-        version.mkdir()
-        for name, text in (("jwt-secret", current), ("jwt-previous-secrets", previous)):
-            if text is not None:
-                (version / name).write_bytes(text.encode() if isinstance(text, str) else text)
-            link = self.folder / name
-            if not link.is_symlink():
-                link.symlink_to(f"..data/{name}")
-        moved = self.folder / "..data_tmp"
-        moved.symlink_to(version.name)
-        moved.replace(self.folder / "..data")
+        held = {"jwt-secret": current, "jwt-previous-secrets": previous}
+        files = {
+            name: each.encode() if isinstance(each, str) else each for name, each in held.items() if each is not None
+        }
+        if self._mount is None:
+            self._mount = Mount(self.folder, files)
+        else:
+            self._mount.renew(files)
 
     @property
     def env(self) -> dict[str, str]:

@@ -24,11 +24,13 @@ BODY_ERRORS = {"400", "408", "413", "415", "503"}
 ALONE = {"GET /ping", "GET /api/profile", "GET /.well-known/jwks.json"}
 """Operations that the gateway answers without another service."""
 OWN_ERRORS = {
-    "POST /api/login": {"401"},
-    "POST /api/register": {"409"},
-    "POST /api/sessions": {"401", "403"},
-    "POST /api/sessions/refresh": {"401"},
-    "POST /api/sessions/end": {"401"},
+    "POST /api/login": {"401", "429"},
+    "POST /api/register": {"409", "429"},
+    "PUT /api/password": {"403", "429"},
+    "POST /api/account/delete": {"403", "429"},
+    "POST /api/sessions": {"401", "403", "429"},
+    "POST /api/sessions/refresh": {"401", "429"},
+    "POST /api/sessions/end": {"401", "429"},
     "DELETE /api/sessions/{session_id}": {"400", "404"},
 }
 
@@ -61,6 +63,8 @@ def test_it_is_openapi_3_0() -> None:
         "POST /api/register",
         "POST /api/login",
         "GET /api/profile",
+        "PUT /api/password",
+        "POST /api/account/delete",
         "POST /api/sessions",
         "GET /api/sessions",
         "DELETE /api/sessions/{session_id}",

@@ -32,7 +32,7 @@ from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.exclusive, pytest.mark.timeout(400)]
 
-MOST_SERIES = 400
+MOST_SERIES = 300
 INTERVAL = "1s"
 MONTH = 30 * 24 * HOUR
 

@@ -49,10 +49,10 @@ def refused_everywhere(clients: list[httpx.Client], token: str) -> None:
 def test_the_lines_of_the_page_get_the_answers_that_are_shown(platform: Platform, client: httpx.Client) -> None:
     assert client.post("/api/register", json=account()).status_code == 200
     known: dict[str, str] = {}
-    names = {"session": "session_id", "token": "token", "refresh": "refresh_token"}
+    names = {"session": "session_id", "token": "token", "refresh": "refresh_token", "device": "device_token"}
 
     def filled(text: str) -> str:
-        return re.sub(r"<(session|token|refresh)>", lambda name: known[name[1]], text)
+        return re.sub(r"<(session|token|refresh|device)>", lambda name: known[name[1]], text)
 
     for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL):
         lines = block.replace("http://127.0.0.1:8080", platform.url).splitlines()

@@ -38,7 +38,8 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
     """Keeps names, passwords and sessions in memory, by far simpler rules than the user service's.
 
     `before` runs in each call and may wait or abort it; `refusal` is the code and msg of every answer when it is set.
-    `is_outdated` makes it one that knows no sessions. The feed of revocations is no call that `calls` counts.
+    `is_outdated` makes it one that knows no sessions. `devices` are those that came with passwords. The feed of
+    revocations is no call that `calls` counts.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
         self.feed_error: grpc.StatusCode | None = None
         self.generations: dict[int, int] = {}
         self.disabled: set[str] = set()
+        self.devices: list[user_pb2.Device | None] = []
         self.calls: list[str] = []
         self.metadata: list[dict[str, str]] = []
         self.time_remaining: list[float] = []
@@ -122,6 +124,7 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
 
     def Login(self, request: user_pb2.LoginRequest, context: grpc.ServicerContext) -> user_pb2.LoginResponse:
         self._called("Login", context)
+        self.devices.append(request.device if request.HasField("device") else None)
         if self.refusal is not None:
             return user_pb2.LoginResponse(code=self.refusal[0], msg=self.refusal[1])
         user_id, username, password = self._users.get(request.username.lower(), (0, "", ""))
@@ -133,6 +136,44 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
         if not self.is_outdated:
             answer.generation = self.generations.get(user_id, 0)
         return answer
+
+    def ChangePassword(
+        self, request: user_pb2.ChangePasswordRequest, context: grpc.ServicerContext
+    ) -> user_pb2.ChangePasswordResponse:
+        self._newer("ChangePassword", context)
+        self.devices.append(request.device if request.HasField("device") else None)
+        if self.refusal is not None:
+            return user_pb2.ChangePasswordResponse(code=self.refusal[0], msg=self.refusal[1])
+        found = [name for name, user in self._users.items() if user[0] == request.user_id]
+        if not found:
+            return user_pb2.ChangePasswordResponse(code=401, msg="登录已过期，请重新登录")
+        user_id, username, password = self._users[found[0]]
+        if password != request.current_password:
+            return user_pb2.ChangePasswordResponse(code=403, msg="当前密码错误")
+        self._users[found[0]] = (user_id, username, request.new_password)
+        generation = self._raise_generation(user_id)
+        for session_id, session in self.sessions.items():
+            if session.user_id == user_id and session_id == request.session_id:
+                session.generation = generation
+            elif session.user_id == user_id and not session.refusal:
+                session.refusal = user_pb2.RefreshSessionResponse.PASSWORD_CHANGED
+        return user_pb2.ChangePasswordResponse(code=200, msg="密码修改成功", generation=generation)
+
+    def DeleteAccount(
+        self, request: user_pb2.DeleteAccountRequest, context: grpc.ServicerContext
+    ) -> user_pb2.DeleteAccountResponse:
+        self._newer("DeleteAccount", context)
+        self.devices.append(request.device if request.HasField("device") else None)
+        if self.refusal is not None:
+            return user_pb2.DeleteAccountResponse(code=self.refusal[0], msg=self.refusal[1])
+        found = [name for name, user in self._users.items() if user[0] == request.user_id]
+        if not found:
+            return user_pb2.DeleteAccountResponse(code=401, msg="登录已过期，请重新登录")
+        if self._users[found[0]][2] != request.password:
+            return user_pb2.DeleteAccountResponse(code=403, msg="当前密码错误")
+        self._users[found[0]] = (0, "", "")
+        self._raise_generation(request.user_id)
+        return user_pb2.DeleteAccountResponse(code=200, msg="账号已注销")
 
     def OpenSession(
         self, request: user_pb2.OpenSessionRequest, context: grpc.ServicerContext
@@ -191,9 +232,7 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
         self._newer("EndAllSessions", context)
         if self.refusal is not None:
             return user_pb2.EndAllSessionsResponse(code=self.refusal[0], msg=self.refusal[1])
-        generation = self.generations[request.user_id] = self.generations.get(request.user_id, 0) + 1
-        user = user_pb2.ListRevocationsResponse.User(user_id=request.user_id, generation=generation)
-        self.revoke(user=user, expires_at=int(time.time()) + 86430)
+        generation = self._raise_generation(request.user_id)
         for session in self.sessions.values():
             if session.user_id == request.user_id and not session.refusal:
                 session.refusal = user_pb2.RefreshSessionResponse.ENDED
@@ -239,6 +278,12 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
                 **{"at": int(time.time() * 1000), "id": len(self.revocations) + 1, **fields}
             )
             self.revocations.append(row)
+
+    def _raise_generation(self, user_id: int) -> int:
+        generation = self.generations[user_id] = self.generations.get(user_id, 0) + 1
+        user = user_pb2.ListRevocationsResponse.User(user_id=user_id, generation=generation)
+        self.revoke(user=user, expires_at=int(time.time()) + 86430)
+        return generation
 
     def _newer(self, method: str, context: grpc.ServicerContext) -> None:
         """Begin a call that older user services do not know."""

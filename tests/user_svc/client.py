@@ -43,8 +43,11 @@ class Client:
         request = user_pb2.RegisterRequest(username=username, password=password)
         return self.users.Register(request, timeout=timeout, metadata=tuple(metadata))
 
-    def login(self, username: str, password: str = PASSWORD, *, timeout: float = 10) -> user_pb2.LoginResponse:
-        return self.users.Login(user_pb2.LoginRequest(username=username, password=password), timeout=timeout)
+    def login(
+        self, username: str, password: str = PASSWORD, *, device: user_pb2.Device | None = None, timeout: float = 10
+    ) -> user_pb2.LoginResponse:
+        request = user_pb2.LoginRequest(username=username, password=password, device=device)
+        return self.users.Login(request, timeout=timeout)
 
     def serves(self, name: str) -> bool:
         """Whether the name is SERVING on grpc.health.v1."""

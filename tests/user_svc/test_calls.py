@@ -17,6 +17,7 @@ from tests.user_svc.client import code_of
 from user_svc.calls import CallInterceptor
 from user_svc.database_errors import DatabaseUnavailableError
 from user_svc.hash_queue import OverloadedError
+from user_svc.throttle import ThrottledError
 
 SERVICE = "test.Service"
 CANARY = "c4n4ry"
@@ -49,6 +50,7 @@ def serving(
     [
         (DatabaseUnavailableError("CR_SERVER_LOST"), grpc.StatusCode.UNAVAILABLE),
         (OverloadedError(7), grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (ThrottledError(7), grpc.StatusCode.RESOURCE_EXHAUSTED),
         (TimeoutError(CANARY), grpc.StatusCode.DEADLINE_EXCEEDED),
         (CancelledError(CANARY), grpc.StatusCode.CANCELLED),
         (RuntimeError(CANARY), grpc.StatusCode.INTERNAL),
@@ -70,6 +72,7 @@ def test_what_fails_is_a_status_that_tells_no_secrets(
     ended: Any = failed.value
     trailing = dict(ended.trailing_metadata())
     assert trailing.get("retry-after") == ("7" if status is grpc.StatusCode.RESOURCE_EXHAUSTED else None)
+    assert trailing.get("refusal") == ("throttled" if isinstance(error, ThrottledError) else None)
     (record,) = (record for record in caplog.records if record.name == "user_svc.calls")
     assert (record.__dict__["method"], record.__dict__["code"]) == ("Call", status.name)
     assert (record.levelno == logging.ERROR) == (status is grpc.StatusCode.INTERNAL)

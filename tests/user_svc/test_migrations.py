@@ -131,10 +131,10 @@ def test_a_locked_sqlite_file_is_told_and_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("before", [[], [TO_ADOPT]], ids=["made", "adopted"])
 def test_migrations_at_once_need_no_lock(database: Scratch, tmp_path: Path, before: list[str]) -> None:
     for _ in range(3):
-        database.execute("DROP TABLE IF EXISTS users, sessions, revocations, user_svc_schema", *before)
+        database.execute("DROP TABLE IF EXISTS users, sessions, revocations, login_failures, user_svc_schema", *before)
         with Process("tests.user_svc.no_lock", database.go_dsn, "10", cwd=tmp_path) as processes:
             assert processes.wait(60) == 0, processes.output
-        assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0002"}]
+        assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0003"}]
         assert len(database.execute("SHOW INDEX FROM users")) == 2
         assert len(database.execute("DESCRIBE users")) == 9
 
@@ -171,7 +171,7 @@ GO_INSERT = (
 def back_to_0001(database: Scratch) -> None:
     """Leave what the first revision made."""
     database.execute(
-        "DROP TABLE sessions, revocations",
+        "DROP TABLE sessions, revocations, login_failures",
         "ALTER TABLE users DROP COLUMN disabled_at, DROP COLUMN generation, DROP COLUMN generation_at",
         "UPDATE user_svc_schema SET version_num = '0001'",
     )
@@ -204,20 +204,24 @@ def test_others_go_on_writing_while_sessions_are_added(database: Scratch) -> Non
     opened.close()
 
 
-@pytest.mark.parametrize("done", ["sessions", "revocations", "disabled_at", "generation", "generation_at"])
-def test_a_second_revision_cut_short_is_taken_up_again(database: Scratch, done: str) -> None:
+@pytest.mark.parametrize(
+    "done", ["sessions", "revocations", "disabled_at", "generation", "generation_at", "login_failures"]
+)
+def test_later_revisions_cut_short_are_taken_up_again(database: Scratch, done: str) -> None:
     opened = Database(dsn.parse(database.go_dsn))
     schema.upgrade(opened)
 
     def definitions() -> list[object]:
-        return [database.execute(f"SHOW CREATE TABLE {each}") for each in ("sessions", "revocations")]
+        return [database.execute(f"SHOW CREATE TABLE {each}") for each in ("sessions", "revocations", "login_failures")]
 
     made = definitions()
     back_to_0001(database)
     schema.upgrade(opened)
     assert definitions() == made
     database.execute(
-        f"DROP TABLE {done}" if done in {"sessions", "revocations"} else f"ALTER TABLE users DROP COLUMN {done}",
+        f"ALTER TABLE users DROP COLUMN {done}"
+        if done in {"disabled_at", "generation", "generation_at"}
+        else f"DROP TABLE {done}",
         "UPDATE user_svc_schema SET version_num = '0001'",
     )
     schema.upgrade(opened)
@@ -227,20 +231,34 @@ def test_a_second_revision_cut_short_is_taken_up_again(database: Scratch, done: 
 
 
 @pytest.mark.parametrize(
-    ("before", "says"),
+    ("before", "says", "reached"),
     [
         (
             "CREATE TABLE sessions (id varchar(256) PRIMARY KEY, data longtext)",
             "the table sessions is another program's",
+            "0001",
         ),
-        (TO_ADOPT.replace("password", "generation varchar(9), password"), "a column generation that is not an INT"),
-        (TO_ADOPT.replace("password", "disabled_at int, password"), "a column disabled_at that is not a DATETIME"),
+        (
+            "CREATE TABLE login_failures (ip varchar(45), at datetime)",
+            "the table login_failures is another program's",
+            "0002",
+        ),
+        (
+            TO_ADOPT.replace("password", "generation varchar(9), password"),
+            "a column generation that is not an INT",
+            "0001",
+        ),
+        (
+            TO_ADOPT.replace("password", "disabled_at int, password"),
+            "a column disabled_at that is not a DATETIME",
+            "0001",
+        ),
     ],
 )
-def test_what_is_in_the_way_of_sessions_is_named(database: Scratch, before: str, says: str) -> None:
+def test_what_is_in_the_way_of_additions_is_named(database: Scratch, before: str, says: str, reached: str) -> None:
     database.execute(before)
     opened = Database(dsn.parse(database.go_dsn))
     with pytest.raises(schema.UnusableSchemaError, match=says):
         schema.upgrade(opened)
-    assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0001"}]
+    assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": reached}]
     opened.close()

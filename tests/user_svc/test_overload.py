@@ -24,7 +24,7 @@ def retry_after(error: Any) -> int:
 
 
 def test_a_flood_is_refused_and_everything_else_goes_on(tmp_path: Path) -> None:
-    env = {"HASH_SLOTS": "1"}
+    env = {"HASH_SLOTS": "1", "THROTTLE_MODE": "off"}
     with Process("user_svc", env=env, cwd=tmp_path) as process, ready_client(process) as client:
         assert client.register("alice").code == 200
         calls = flood(client, FLOOD, deadline=3.0)
@@ -53,7 +53,7 @@ def test_a_flood_is_refused_and_everything_else_goes_on(tmp_path: Path) -> None:
 
 
 def test_callers_that_have_gone_cost_no_hash(tmp_path: Path) -> None:
-    env = {"HASH_SLOTS": "1", "BCRYPT_COST": "12"}
+    env = {"HASH_SLOTS": "1", "BCRYPT_COST": "12", "THROTTLE_MODE": "off"}
     with Process("user_svc", env=env, cwd=tmp_path) as process, ready_client(process) as client:
         calls = flood(client, 12, deadline=30)
         wait_until(lambda: client.metric("password_hash_queue_depth") >= 10)

@@ -180,8 +180,8 @@ def test_ten_at_once_make_one_schema(database: Scratch, tmp_path: Path) -> None:
         lines = [record for process in processes for record in process.records]
         assert [line for line in lines if line["level"] not in {"INFO", "DEBUG"}] == []
         assert len([line for line in lines if line["message"] == "schema upgraded"]) == 1
-    assert len(database.execute("SHOW TABLES")) == 4
-    assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0002"}]
+    assert len(database.execute("SHOW TABLES")) == 5
+    assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0003"}]
 
 
 def test_a_run_that_was_cut_short_is_taken_up_again(database: Scratch, opened: Database) -> None:
@@ -190,7 +190,7 @@ def test_a_run_that_was_cut_short_is_taken_up_again(database: Scratch, opened: D
     database.execute("DELETE FROM user_svc_schema")
     schema.upgrade(opened)
     assert database.execute("SHOW CREATE TABLE users") == made
-    assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0002"}]
+    assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0003"}]
     opened.close()
 
 
@@ -214,7 +214,7 @@ def test_an_older_service_works_on_a_newer_schema(database: Scratch, opened: Dat
 def test_migrate_runs_alone(database: Scratch, tmp_path: Path) -> None:
     with Process("user_svc", "migrate", env={"DB_DSN": database.go_dsn}, cwd=tmp_path) as process:
         assert process.wait() == 0
-        assert process.wait_for("schema upgraded")["revision"] == "0002"
+        assert process.wait_for("schema upgraded")["revision"] == "0003"
     assert "username" in columns(database)
 
 

@@ -1,7 +1,6 @@
 """Sessions: chains of refresh tokens, and what was revoked. Gateways make and check the tokens; no secret is here."""
 
-from user_svc.sessions.purge import Purge
 from user_svc.sessions.service import SessionService
 from user_svc.sessions.store import SessionStore
 
-__all__ = ["Purge", "SessionService", "SessionStore"]
+__all__ = ["SessionService", "SessionStore"]

@@ -24,6 +24,8 @@ class Ending(StrEnum):
     REUSED = "reused"
     """A void refresh token was presented: two parties use the chain."""
     PASSWORD_CHANGED = "password_changed"  # noqa: S105  # no password
+    DISABLED = "disabled"
+    DELETED = "deleted"
 
 
 class Result(StrEnum):

@@ -5,13 +5,12 @@ from typing import Any
 import grpc
 
 from protos.user.v1 import user_pb2, user_pb2_grpc
-from user_svc import metrics
+from user_svc import fields, metrics
+from user_svc.deadline import Deadline
 from user_svc.monitor import DatabaseMonitor
-from user_svc.sessions.deadline import Deadline
 from user_svc.sessions.rules import IDLE, Result
 from user_svc.sessions.store import REFRESH_SECONDS, SessionStore
 
-_ID_LENGTH = 16
 _DEVICE_LENGTH = 64
 _LATEST = 2**40
 """Seconds since the epoch; a token may claim to live for longer than a column holds."""
@@ -40,11 +39,11 @@ class SessionService(user_pb2_grpc.UserServiceServicer):
         self, request: user_pb2.OpenSessionRequest, context: grpc.ServicerContext
     ) -> user_pb2.OpenSessionResponse:
         """Open a session under the id that the gateway chose."""
-        problem = _id_problem(request.session_id) or _user_problem(request.user_id)
+        problem = fields.id_problem(request.session_id) or fields.user_problem(request.user_id)
         if problem is None and len(request.device) > _DEVICE_LENGTH:
-            problem = f"参数错误: device: 至多 {_DEVICE_LENGTH} 个字符"
+            problem = f"device: 至多 {_DEVICE_LENGTH} 个字符"
         if problem:
-            return user_pb2.OpenSessionResponse(code=400, msg=problem)
+            return user_pb2.OpenSessionResponse(code=400, msg=f"参数错误: {problem}")
         self._monitor.require(writable=True)
         serial = self._sessions.open(
             request.session_id, request.user_id, request.generation, request.device, Deadline.of(context)
@@ -59,8 +58,8 @@ class SessionService(user_pb2_grpc.UserServiceServicer):
         self, request: user_pb2.RefreshSessionRequest, context: grpc.ServicerContext
     ) -> user_pb2.RefreshSessionResponse:
         """Decide what the presentation of a refresh token means."""
-        if problem := _id_problem(request.session_id):
-            return user_pb2.RefreshSessionResponse(code=400, msg=problem)
+        if problem := fields.id_problem(request.session_id):
+            return user_pb2.RefreshSessionResponse(code=400, msg=f"参数错误: {problem}")
         self._monitor.require(writable=True)
         refresh = self._sessions.refresh(request.session_id, request.serial, Deadline.of(context, REFRESH_SECONDS))
         metrics.session_refreshes.labels(refresh.result.value).inc()
@@ -83,11 +82,11 @@ class SessionService(user_pb2_grpc.UserServiceServicer):
         """End one session, or one access token that belongs to none."""
         token = request.access_token if request.HasField("access_token") else None
         if token is not None:
-            problem = _id_problem(token.id, "access_token.id") or _user_problem(request.user_id)
+            problem = fields.id_problem(token.id, "access_token.id") or fields.user_problem(request.user_id)
         else:
-            problem = _id_problem(request.session_id)
+            problem = fields.id_problem(request.session_id)
         if problem:
-            return user_pb2.EndSessionResponse(code=400, msg=problem)
+            return user_pb2.EndSessionResponse(code=400, msg=f"参数错误: {problem}")
         self._monitor.require(writable=True)
         if token is not None:
             until = min(max(token.expires_at, 0), _LATEST) * 1000
@@ -149,11 +148,3 @@ def _revocation(row: Any) -> user_pb2.ListRevocationsResponse.Revocation:
 
 def _whole_seconds(milliseconds: int) -> int:
     return milliseconds // 1000
-
-
-def _id_problem(value: bytes, field: str = "session_id") -> str | None:
-    return None if len(value) == _ID_LENGTH else f"参数错误: {field}: 必须是 {_ID_LENGTH} 字节"
-
-
-def _user_problem(user_id: int) -> str | None:
-    return None if user_id > 0 else "参数错误: user_id: 必须是正整数"

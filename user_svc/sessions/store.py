@@ -3,17 +3,19 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, Update, and_, bindparam, func, insert, literal, select, update
+from sqlalchemy import Connection, Select, Update, and_, bindparam, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
-from protos.user.v1.contract import LOGIN_TOKEN_SECONDS, SESSION_TOKEN_SECONDS
-from user_svc import metrics
+from protos.user.v1.contract import SESSION_TOKEN_SECONDS
+from user_svc import audit, metrics
+from user_svc.audit import Event
+from user_svc.clock import now
 from user_svc.database import Database
 from user_svc.database_errors import DatabaseUnavailableError, RolledBackError
+from user_svc.deadline import Deadline
 from user_svc.repeats import repeat
-from user_svc.sessions import rules
-from user_svc.sessions.clock import now
-from user_svc.sessions.deadline import Deadline
+from user_svc.sessions import endings, rules
+from user_svc.sessions.endings import MARGIN
 from user_svc.sessions.rules import IDLE, LIFETIME, Ending, Result, Session
 from user_svc.sessions.tables import revocations, sessions
 from user_svc.store import users
@@ -32,9 +34,6 @@ _TRIES = 3
 
 _EXCESS = 100
 """Sessions beyond MAX_SESSIONS that one opening ends at most."""
-
-_MARGIN = 60_000
-"""Milliseconds that a revocation outlives the tokens that it concerns, which gateways accept with some leeway."""
 
 _FIRST_SERIAL = 1
 _NEW = frozenset({Result.ROTATED, Result.RECOVERED})
@@ -79,11 +78,6 @@ _END = (
     update(sessions)
     .where(sessions.c.id == bindparam("session_id"), sessions.c.ended_at.is_(None))
     .values(ended_at=now(), end_reason=bindparam("reason"))
-)
-_END_OF_USER = (
-    update(sessions)
-    .where(sessions.c.user_id == bindparam("whose"), sessions.c.ended_at.is_(None))
-    .values(ended_at=now(), end_reason=Ending.LOGOUT_ALL.value)
 )
 _OWNER = select(sessions.c.user_id, sessions.c.generation, sessions.c.serial).where(
     sessions.c.id == bindparam("session_id")
@@ -140,15 +134,10 @@ _LIST = _usable.limit(MAX_SESSIONS)
 _BEYOND_LIMIT = _usable.offset(MAX_SESSIONS).limit(_EXCESS)
 
 _RAISE_GENERATION = (
-    update(users)
-    .where(users.c.id == bindparam("whose"), users.c.deleted_at.is_(None))
-    .values(generation=users.c.generation + 1, generation_at=func.current_timestamp())
-)
-_GENERATION = select(users.c.generation, users.c.disabled_at.is_not(None).label("is_disabled")).where(
-    users.c.id == bindparam("whose")
+    update(users).where(users.c.id == bindparam("whose"), users.c.deleted_at.is_(None)).values(endings.RAISED)
 )
 _REVOKE_SESSION = insert(revocations).values(
-    kind="session", token_id=bindparam("ended_id"), at=now(), expires_at=now() + SESSION_TOKEN_SECONDS * 1000 + _MARGIN
+    kind="session", token_id=bindparam("ended_id"), at=now(), expires_at=now() + SESSION_TOKEN_SECONDS * 1000 + MARGIN
 )
 _REVOKE_TOKEN = insert(revocations).values(
     kind="token",
@@ -157,15 +146,6 @@ _REVOKE_TOKEN = insert(revocations).values(
     at=now(),
     expires_at=bindparam("until"),
 )
-_revoke_user = insert(revocations).values(
-    kind="user",
-    user_id=bindparam("whose"),
-    generation=bindparam("new"),
-    at=now(),
-)
-_REVOKE_USER = _revoke_user.values(disabled=False, expires_at=now() + LOGIN_TOKEN_SECONDS * 1000 + _MARGIN)
-_REVOKE_DISABLED = _revoke_user.values(disabled=True)
-"""Kept for as long as that may last."""
 
 _NOW = select(now())
 _FEED = (
@@ -238,7 +218,7 @@ class SessionStore:
 
     def end_token(self, token_id: bytes, user_id: int, expires_at: int, deadline: Deadline) -> None:
         """Revoke an access token that belongs to no session until `expires_at`, in milliseconds since the epoch."""
-        values = {"ended_id": token_id, "whose": user_id, "until": expires_at + _MARGIN}
+        values = {"ended_id": token_id, "whose": user_id, "until": expires_at + MARGIN}
         repeat(lambda: self._revoke_token(values, deadline), deadline.patience)
 
     def end_all(self, user_id: int, deadline: Deadline) -> int | None:
@@ -268,12 +248,14 @@ class SessionStore:
         if not is_inserted:
             return None
         metrics.sessions_opened.inc()
+        audit.record(Event.SESSION_OPENED, values["whose"], session_id=values["session_id"])
         return _FIRST_SERIAL
 
     def _end_excess(self, user_id: int, kept: bytes, deadline: Deadline) -> None:
         for row in self._list(_BEYOND_LIMIT, user_id, deadline):
             if row.id != kept:
-                self._write_end(_END, {"session_id": row.id, "reason": Ending.LIMIT.value}, Ending.LIMIT, deadline)
+                values = {"session_id": row.id, "reason": Ending.LIMIT.value}
+                self._write_end(_END, values, user_id, Ending.LIMIT, deadline)
 
     def _list(self, statement: Select[Any], user_id: int, deadline: Deadline) -> list[Any]:
         with self._database.connection("list_sessions", "SELECT sessions") as connection:
@@ -299,7 +281,8 @@ class SessionStore:
                     deadline.check()
                     is_written = connection.execute(_ROTATE, {**values, "presented": presented}).rowcount == 1
             if is_written or (
-                result is Result.REUSED and self._write_end(_END_REUSED, values, Ending.REUSED, deadline)
+                result is Result.REUSED
+                and self._write_end(_END_REUSED, values, session.user_id, Ending.REUSED, deadline)
             ):
                 return _answer(result, session)
         raise RolledBackError("CONTENDED")
@@ -311,10 +294,12 @@ class SessionStore:
         if held is None or user_id not in {None, held.user_id}:
             return False
         values = {"session_id": session_id, "reason": Ending.LOGOUT.value}
-        self._write_end(_END, values, Ending.LOGOUT, deadline)
+        self._write_end(_END, values, held.user_id, Ending.LOGOUT, deadline)
         return True
 
-    def _write_end(self, statement: Update, values: dict[str, Any], reason: Ending, deadline: Deadline) -> bool:
+    def _write_end(
+        self, statement: Update, values: dict[str, Any], user_id: int, reason: Ending, deadline: Deadline
+    ) -> bool:
         """End a session together with its access tokens, unless it has ended or changed; return whether it did."""
         with self._database.transaction("end_session", "UPDATE sessions") as connection:
             deadline.check()
@@ -323,25 +308,24 @@ class SessionStore:
                 connection.execute(_REVOKE_SESSION, {"ended_id": values["session_id"]})
         if is_ended:
             metrics.sessions_ended.labels(reason.value).inc()
+            audit.record(Event.SESSION_ENDED, user_id, session_id=values["session_id"], reason=reason.value)
         return is_ended
 
     def _revoke_token(self, values: dict[str, Any], deadline: Deadline) -> None:
         with self._database.connection("end_token", "INSERT revocations") as connection:
             deadline.check()
             connection.execute(_REVOKE_TOKEN, values)
+        audit.record(Event.TOKEN_REVOKED, values["whose"])
 
     def _end_all(self, user_id: int, deadline: Deadline) -> int | None:
-        whose = {"whose": user_id}
         with self._database.transaction("end_all_sessions", "UPDATE users") as connection:
             deadline.check()
-            if connection.execute(_RAISE_GENERATION, whose).rowcount == 0:
+            if connection.execute(_RAISE_GENERATION, {"whose": user_id}).rowcount == 0:
                 return None
-            user = connection.execute(_GENERATION, whose).one()
-            ended = connection.execute(_END_OF_USER, whose).rowcount
-            entry = _REVOKE_DISABLED if user.is_disabled else _REVOKE_USER
-            connection.execute(entry, {**whose, "new": user.generation})
-        metrics.sessions_ended.labels(Ending.LOGOUT_ALL.value).inc(ended)
-        return int(user.generation)
+            ended = endings.end_all(connection, user_id, Ending.LOGOUT_ALL)
+        ended.count(Ending.LOGOUT_ALL)
+        audit.record(Event.LOGGED_OUT, user_id, sessions=ended.sessions)
+        return ended.generation
 
     def _page(self, after: dict[str, int], deadline: Deadline) -> Page:
         with self._database.connection("list_revocations", "SELECT revocations") as connection:

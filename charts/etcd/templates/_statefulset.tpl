@@ -4,6 +4,10 @@ subchart cannot see its siblings. The parameter is etcd's own context, with that
 as `userService`.
 */}}
 {{- define "etcd.statefulset" -}}
+{{- include "vp.workload" (dict "root" . "manifest" (include "etcd.statefulset.ours" .)) -}}
+{{- end }}
+
+{{- define "etcd.statefulset.ours" -}}
 {{- $name := include "vp.fullname" . }}
 {{- include "etcd.membersCheck" . }}
 {{- $auth := .Values.global.registry.auth }}
@@ -12,14 +16,16 @@ as `userService`.
 apiVersion: apps/v1
 kind: StatefulSet
 metadata:
-  {{- include "vp.metadata" . | nindent 2 }}
-  annotations: {{- include "vp.replicas.annotation" . | nindent 4 }}
+  {{- include "vp.metadata" (dict "root" . "annotations" (include "vp.replicas.annotation" . | fromYaml)) | nindent 2 }}
 spec:
   replicas: {{ include "vp.replicas" (dict "root" . "kind" "StatefulSet") }}
   serviceName: {{ $name }}-peers
   # One after the other, the first of three members would wait for a quorum that is not let start.
   podManagementPolicy: Parallel
   revisionHistoryLimit: 5
+  {{- with .Values.persistentVolumeClaimRetentionPolicy }}
+  persistentVolumeClaimRetentionPolicy: {{- toYaml . | nindent 4 }}
+  {{- end }}
   selector:
     matchLabels: {{- include "vp.selectorLabels" . | nindent 6 }}
   template:

@@ -10,7 +10,7 @@ The gateway, once its pods are ready:
   helm --namespace {{ $namespace }} test {{ .Release.Name }}
 {{ if .Values.ingress.enabled }}
 {{- $scheme := ternary "https" "http" (gt (len .Values.ingress.tls) 0) }}
-  GATEWAY={{ $scheme }}://{{ first .Values.ingress.hosts }}{{ trimSuffix "/" .Values.ingress.path }}
+  GATEWAY={{ $scheme }}://{{ first (.Values.ingress.hosts | default (list (printf "$(kubectl --namespace %s get ingress %s --output jsonpath='{.status.loadBalancer.ingress[0].ip}{.status.loadBalancer.ingress[0].hostname}')" $namespace $name))) }}{{ trimSuffix "/" .Values.ingress.path }}
 {{- else if eq .Values.service.type "NodePort" }}
   GATEWAY=http://$(kubectl get nodes --output jsonpath='{.items[0].status.addresses[0].address}'):$(kubectl --namespace {{ $namespace }} get service {{ $name }} --output jsonpath='{.spec.ports[0].nodePort}')
 {{- else if eq .Values.service.type "LoadBalancer" }}

@@ -27,10 +27,7 @@ Prometheus scrapes each pod's own port, so that no Service need carry it. Parame
 {{- if .enabled }}
 apiVersion: monitoring.coreos.com/v1
 kind: PodMonitor
-metadata:
-  name: {{ include "vp.fullname" $.root | quote }}
-  namespace: {{ $.root.Release.Namespace | quote }}
-  labels: {{- merge (include "vp.labels" $.root | fromYaml) .labels | toYaml | nindent 4 }}
+metadata: {{- include "vp.metadata" (dict "root" $.root "labels" .labels) | nindent 2 }}
 spec:
   # Rules and dashboards find the series by the label `job`.
   jobLabel: app.kubernetes.io/name
@@ -58,10 +55,7 @@ own: the one that clients use must not publish metrics. Parameters: root, port, 
 {{- end }}
 apiVersion: v1
 kind: Service
-metadata:
-  name: {{ include "vp.fullname" $.root }}-metrics
-  namespace: {{ $.root.Release.Namespace | quote }}
-  labels: {{- merge (dict "app.kubernetes.io/component" "metrics") (include "vp.labels" $.root | fromYaml) | toYaml | nindent 4 }}
+metadata: {{- include "vp.metadata" (dict "root" $.root "suffix" "-metrics" "labels" (dict "app.kubernetes.io/component" "metrics")) | nindent 2 }}
 spec:
   {{- with include "vp.ipFamilies" $.root }}{{ nindent 2 . }}{{ end }}
   clusterIP: None
@@ -74,10 +68,7 @@ spec:
 ---
 apiVersion: monitoring.coreos.com/v1
 kind: ServiceMonitor
-metadata:
-  name: {{ include "vp.fullname" $.root | quote }}
-  namespace: {{ $.root.Release.Namespace | quote }}
-  labels: {{- merge (include "vp.labels" $.root | fromYaml) .labels | toYaml | nindent 4 }}
+metadata: {{- include "vp.metadata" (dict "root" $.root "labels" .labels) | nindent 2 }}
 spec:
   jobLabel: app.kubernetes.io/name
   selector:
@@ -106,10 +97,7 @@ raise these alerts, and be recorded under the same names.
 {{- $rules := $.Files.Get (printf "files/rules/%s.yaml" $.Chart.Name) | replace $job $own | replace "docs/runbooks/" (printf "%s/" .runbookUrl) | fromYaml }}
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
-metadata:
-  name: {{ include "vp.fullname" $ | quote }}
-  namespace: {{ $.Release.Namespace | quote }}
-  labels: {{- merge (include "vp.labels" $ | fromYaml) .labels | toYaml | nindent 4 }}
+metadata: {{- include "vp.metadata" (dict "root" $ "labels" .labels) | nindent 2 }}
 spec:
   groups: {{- toYaml $rules.groups | nindent 4 }}
 {{- end }}
@@ -125,13 +113,7 @@ finds into one folder, so that the names of their files begin with the project's
 {{- if .enabled }}
 apiVersion: v1
 kind: ConfigMap
-metadata:
-  name: {{ include "vp.fullname" $ }}-dashboards
-  namespace: {{ .namespace | default $.Release.Namespace | quote }}
-  labels: {{- merge (include "vp.labels" $ | fromYaml) .labels | toYaml | nindent 4 }}
-  {{- with .annotations }}
-  annotations: {{- toYaml . | nindent 4 }}
-  {{- end }}
+metadata: {{- include "vp.metadata" (dict "root" $ "suffix" "-dashboards" "namespace" .namespace "labels" .labels "annotations" .annotations) | nindent 2 }}
 data:
   {{- range $path, $_ := $.Files.Glob "files/dashboards/*.json" }}
   video-platform-{{ base $path }}: |

@@ -34,12 +34,32 @@ The release's name as a Service may bear it (RFC 1035): no digit first, and no d
 {{- regexReplaceAll "^([0-9])" (replace "." "-" .Release.Name) "r${1}" -}}
 {{- end }}
 
+{{/*
+The labels of the chart's objects: an operator's, and ours where they do not say otherwise.
+*/}}
 {{- define "vp.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{ include "vp.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/part-of: video-platform
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- $own := include "vp.selectorLabels" . | fromYaml -}}
+{{- $own = set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
+{{- $own = set $own "app.kubernetes.io/version" .Chart.AppVersion -}}
+{{- $own = set $own "app.kubernetes.io/part-of" "video-platform" -}}
+{{- $own = set $own "app.kubernetes.io/managed-by" .Release.Service -}}
+{{- merge (include "vp.commonLabels" . | fromYaml) $own | toYaml -}}
+{{- end }}
+
+{{- define "vp.commonLabels" -}}
+{{- $labels := merge (dict) (.Values.commonLabels | default dict) (.Values.global.commonLabels | default dict) -}}
+{{- include "vp.notSelecting" (dict "root" . "labels" $labels "setting" "commonLabels") -}}
+{{- toYaml $labels -}}
+{{- end }}
+
+{{/*
+Refuses labels that would change what selects the pods. Parameters: root, labels, setting.
+*/}}
+{{- define "vp.notSelecting" -}}
+{{- $fixed := include "vp.selectorLabels" .root | fromYaml -}}
+{{- range $name, $_ := .labels -}}
+{{- if hasKey $fixed $name }}{{ fail (printf "%s: %s is what selects the pods and cannot be changed" $.setting $name) }}{{ end -}}
+{{- end -}}
 {{- end }}
 
 {{/*
@@ -52,11 +72,8 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "vp.podLabels" -}}
-{{- $fixed := include "vp.selectorLabels" . | fromYaml -}}
-{{- range $name, $_ := .Values.podLabels -}}
-{{- if hasKey $fixed $name }}{{ fail (printf "podLabels: %s is what selects the pods and cannot be changed" $name) }}{{ end -}}
-{{- end -}}
-{{- merge $fixed (deepCopy .Values.podLabels) | toYaml -}}
+{{- include "vp.notSelecting" (dict "root" . "labels" .Values.podLabels "setting" "podLabels") -}}
+{{- merge (include "vp.selectorLabels" . | fromYaml) (deepCopy .Values.podLabels) (include "vp.commonLabels" . | fromYaml) | toYaml -}}
 {{- end }}
 
 {{- define "vp.serviceAccountName" -}}

@@ -1,7 +1,22 @@
+{{/*
+The metadata of an object. Parameters: root; if it is not the chart's main object, suffix or name; namespace, if it is not the release's;
+labels and annotations beside those that all objects have.
+*/}}
 {{- define "vp.metadata" -}}
-name: {{ include "vp.fullname" . | quote }}
-namespace: {{ .Release.Namespace | quote }}
-labels: {{- include "vp.labels" . | nindent 2 }}
+{{- $values := .root.Values -}}
+name: {{ .name | default (printf "%s%s" (include "vp.fullname" .root) (.suffix | default "")) | quote }}
+namespace: {{ .namespace | default .root.Release.Namespace | quote }}
+labels: {{- merge (dict) (.labels | default dict) (include "vp.labels" .root | fromYaml) | toYaml | nindent 2 }}
+{{- with merge (dict) (.annotations | default dict) ($values.commonAnnotations | default dict) ($values.global.commonAnnotations | default dict) }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/*
+The metadata of a Service that clients use.
+*/}}
+{{- define "vp.serviceMetadata" -}}
+{{- include "vp.metadata" (dict "root" . "labels" .Values.service.labels "annotations" .Values.service.annotations) -}}
 {{- end }}
 
 {{/*
@@ -9,38 +24,47 @@ The addresses of a Service, as lines of its spec.
 */}}
 {{- define "vp.ipFamilies" -}}
 {{- $lines := dict -}}
-{{- range $name, $value := pick .Values.global "ipFamilyPolicy" "ipFamilies" -}}
-{{- if $value }}{{ $lines = set $lines $name $value }}{{ end -}}
+{{- range $name := list "ipFamilyPolicy" "ipFamilies" -}}
+{{- with get $.Values.service $name | default (get $.Values.global $name) }}{{ $lines = set $lines $name . }}{{ end -}}
 {{- end -}}
 {{- with $lines }}{{ toYaml . }}{{ end -}}
+{{- end }}
+
+{{/*
+An operator's own manifests, in which templates are rendered.
+*/}}
+{{- define "vp.extraObjects" -}}
+{{- range .Values.extraObjects }}
+---
+{{ tpl (kindIs "string" . | ternary . (toYaml .)) $ }}
+{{- end }}
 {{- end }}
 
 {{- define "vp.serviceAccount" -}}
 {{- if .Values.serviceAccount.create }}
 apiVersion: v1
 kind: ServiceAccount
-metadata:
-  name: {{ include "vp.serviceAccountName" . | quote }}
-  namespace: {{ .Release.Namespace | quote }}
-  labels: {{- include "vp.labels" . | nindent 4 }}
-  {{- with .Values.serviceAccount.annotations }}
-  annotations: {{- toYaml . | nindent 4 }}
-  {{- end }}
+metadata: {{- include "vp.metadata" (dict "root" . "name" (include "vp.serviceAccountName" .) "annotations" .Values.serviceAccount.annotations) | nindent 2 }}
 automountServiceAccountToken: false
 {{- end }}
 {{- end }}
 
 {{- define "vp.podDisruptionBudget" -}}
-{{- if .Values.podDisruptionBudget.enabled }}
+{{- with .Values.podDisruptionBudget }}
+{{- if .enabled }}
 apiVersion: policy/v1
 kind: PodDisruptionBudget
-metadata: {{- include "vp.metadata" . | nindent 2 }}
+metadata: {{- include "vp.metadata" (dict "root" $) | nindent 2 }}
 spec:
-  maxUnavailable: {{ .Values.podDisruptionBudget.maxUnavailable }}
-  # Pods that are not ready may still serve, as the user service does while etcd is away: they count.
-  unhealthyPodEvictionPolicy: IfHealthyBudget
+  {{- if not (has (toString .minAvailable) (list "" "<nil>")) }}
+  minAvailable: {{ .minAvailable }}
+  {{- else }}
+  maxUnavailable: {{ .maxUnavailable }}
+  {{- end }}
+  unhealthyPodEvictionPolicy: {{ .unhealthyPodEvictionPolicy }}
   selector:
-    matchLabels: {{- include "vp.selectorLabels" . | nindent 6 }}
+    matchLabels: {{- include "vp.selectorLabels" $ | nindent 6 }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -52,7 +76,7 @@ spec:
 {{- end }}
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
-metadata: {{- include "vp.metadata" $ | nindent 2 }}
+metadata: {{- include "vp.metadata" (dict "root" $) | nindent 2 }}
 spec:
   scaleTargetRef:
     apiVersion: apps/v1
@@ -61,12 +85,16 @@ spec:
   minReplicas: {{ .minReplicas }}
   maxReplicas: {{ .maxReplicas }}
   metrics:
+    {{- with .metrics }}
+    {{- toYaml . | nindent 4 }}
+    {{- else }}
     - type: Resource
       resource:
         name: cpu
         target:
           type: Utilization
           averageUtilization: {{ .targetCPUUtilizationPercentage }}
+    {{- end }}
   {{- with .behavior }}
   behavior: {{- toYaml . | nindent 4 }}
   {{- end }}

@@ -14,10 +14,6 @@ An image reference. With a digest its tag is for people: nodes go by the digest.
 What every pod of these charts has, beside its containers and volumes.
 */}}
 {{- define "vp.podSpec" -}}
-{{- /* not kubeVersion in Chart.yaml: it counts when rendering without a cluster, too, by a version that Helm makes up */ -}}
-{{- if and (.Capabilities.APIVersions.Has "v1/Secret") (semverCompare "<1.29.0-0" .Capabilities.KubeVersion.Version) -}}
-{{- fail (printf "Kubernetes is %s: 1.29 is the first that has all that these charts use." .Capabilities.KubeVersion.Version) -}}
-{{- end -}}
 serviceAccountName: {{ include "vp.serviceAccountName" . | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -60,27 +56,79 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 
 {{/*
-The pods that a workload is to have: replicaCount, or what `kubectl scale` has made of it since. Helm 4 applies on the
-server, which refuses to change a number that somebody else has set. Parameters: root, kind.
+A Deployment or StatefulSet of ours, with an operator's podSpec, and deploymentSpec or statefulSetSpec, laid over it. Parameters: root,
+manifest (its text).
+*/}}
+{{- define "vp.workload" -}}
+{{- $manifest := fromYaml .manifest -}}
+{{- with $manifest.Error }}{{ fail . }}{{ end -}}
+{{- $values := .root.Values -}}
+{{- include "vp.overlay" (dict "ours" $manifest.spec.template.spec "theirs" $values.podSpec) -}}
+{{- include "vp.overlay" (dict "ours" $manifest.spec "theirs" (eq $manifest.kind "Deployment" | ternary $values.deploymentSpec $values.statefulSetSpec)) -}}
+{{- toYaml $manifest -}}
+{{- end }}
+
+{{/*
+Lays an operator's part of a manifest over ours, in place, as `kubectl apply` merges: mappings key by key, lists of what has names item by
+item, and all else is replaced. Null removes what is ours. Parameters: ours, theirs.
+*/}}
+{{- define "vp.overlay" -}}
+{{- $ours := .ours -}}
+{{- range $key, $value := .theirs -}}
+{{- $own := get $ours $key -}}
+{{- if kindIs "invalid" $value -}}
+{{- $ours = unset $ours $key -}}
+{{- else if and (kindIs "map" $own) (kindIs "map" $value) -}}
+{{- include "vp.overlay" (dict "ours" $own "theirs" $value) -}}
+{{- else if and (kindIs "slice" $own) (has $key (list "containers" "initContainers" "volumes" "volumeMounts" "env" "ports")) -}}
+{{- $name := eq $key "volumeMounts" | ternary "mountPath" "name" -}}
+{{- range $item := $value -}}
+{{- $same := dict -}}
+{{- range $own -}}
+{{- if eq (get . $name) (get $item $name) }}{{ $same = . }}{{ end -}}
+{{- end -}}
+{{- if $same -}}
+{{- include "vp.overlay" (dict "ours" $same "theirs" $item) -}}
+{{- else -}}
+{{- $own = append $own $item -}}
+{{- end -}}
+{{- end -}}
+{{- $ours = set $ours $key $own -}}
+{{- else -}}
+{{- $ours = set $ours $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+The pods that a workload is to have, or nothing where that is left to others. What has been scaled since, by an autoscaler or by
+`kubectl scale`, stays: Helm 4 applies on the server, which refuses to change a number that somebody else has set; and once a number was in
+a manifest of the release, leaving it out would make it 1. Parameters: root, kind.
 */}}
 {{- define "vp.replicas" -}}
+{{- $wanted := .root.Values.replicaCount -}}
+{{- $autoscaling := .root.Values.autoscaling | default dict -}}
 {{- $live := lookup "apps/v1" .kind .root.Release.Namespace (include "vp.fullname" .root) -}}
-{{- if eq (toString .root.Values.replicaCount) (dig "metadata" "annotations" "video-platform/replica-count" "" $live) -}}
-{{- $live.spec.replicas -}}
-{{- else -}}
-{{- .root.Values.replicaCount -}}
+{{- $applied := dig "metadata" "annotations" "video-platform/replica-count" "" $live -}}
+{{- if and $live (or $autoscaling.enabled (kindIs "invalid" $wanted) (eq (toString $wanted) $applied)) -}}
+{{- $autoscaling.enabled | ternary (max $live.spec.replicas $autoscaling.minReplicas) $live.spec.replicas -}}
+{{- else if $autoscaling.enabled -}}
+{{- /* on a cluster an autoscaler begins with the fewest; what is rendered without one is for tools that must not write over it */ -}}
+{{- if include "vp.cluster" .root }}{{ $autoscaling.minReplicas }}{{ end -}}
+{{- else if not (kindIs "invalid" $wanted) -}}
+{{- $wanted -}}
 {{- end -}}
 {{- end }}
 
 {{- define "vp.replicas.annotation" -}}
-video-platform/replica-count: {{ .Values.replicaCount | quote }}
+video-platform/replica-count: {{ kindIs "invalid" .Values.replicaCount | ternary "" (toString .Values.replicaCount) | quote }}
 {{- end }}
 
 {{/*
-A probe: its handler and the timings from the values. Parameters: handler, timings.
+A probe: its handler, unless the values have another, and the timings from the values. Parameters: handler, timings.
 */}}
 {{- define "vp.probe" -}}
-{{- toYaml (merge (deepCopy .timings) .handler) -}}
+{{- toYaml (merge (deepCopy .timings) (pick .timings "exec" "grpc" "httpGet" "tcpSocket" | default .handler)) -}}
 {{- end }}
 
 {{/*

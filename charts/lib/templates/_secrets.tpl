@@ -20,26 +20,28 @@ one over a key that was rotated since. It is rendered only while the cluster has
 {{- end -}}
 {{- end -}}
 {{- else if not (include "vp.cluster" .root) -}}
-{{- fail (printf "no cluster to look for the Secret %s in: a password generated at each rendering would lock everybody out. Name a Secret in %s, as ci/values.yaml does." .name .setting) -}}
+{{- fail (printf "no cluster to look for the Secret %s in: a password generated at each rendering would lock everybody out. Name a Secret in %s: docs/gitops.md has the values." .name .setting) -}}
 {{- else if .lost -}}
 {{- fail (printf "the Secret %s is gone, and %s. Restore it, or name one that holds its keys in %s." .name .lost .setting) -}}
 {{- else -}}
 apiVersion: v1
 kind: Secret
-metadata:
-  name: {{ .name | quote }}
-  namespace: {{ $namespace | quote }}
-  labels: {{- include "vp.labels" .root | nindent 4 }}
-  annotations:
-    helm.sh/hook: pre-install,pre-upgrade
-    # The default would delete a Secret of this name first.
-    helm.sh/hook-delete-policy: hook-failed
+metadata: {{- include "vp.metadata" (dict "root" .root "name" .name "annotations" (include "vp.onceHook" . | fromYaml)) | nindent 2 }}
 type: Opaque
 data:
   {{- range .values }}
   {{ .key }}: {{ .given | default (randAlphaNum 40) | b64enc }}
   {{- end }}
 {{- end -}}
+{{- end }}
+
+{{/*
+The annotations of what is made once.
+*/}}
+{{- define "vp.onceHook" -}}
+helm.sh/hook: pre-install,pre-upgrade
+# The default would delete an object of this name first.
+helm.sh/hook-delete-policy: hook-failed
 {{- end }}
 
 {{/*

@@ -170,7 +170,7 @@ Parameters: root; first, the context of a chart that needs a certificate; live, 
 {{- $name := include "vp.tls.caName" $root -}}
 {{- $secret := lookup "v1" "Secret" $namespace $name -}}
 {{- if not (include "vp.cluster" $root) -}}
-{{- fail (printf "no cluster to look for the Secret %s in: certificates of another CA at each rendering would lock everybody out. Name cert-manager's issuer in global.tls.certManager.issuerRef, or a Secret in tls.existingSecret of each chart, as ci/values.yaml does." (include "vp.tls.secretName" .first)) -}}
+{{- fail (printf "no cluster to look for the Secret %s in: certificates of another CA at each rendering would lock everybody out. Name cert-manager's issuer in global.tls.certManager.issuerRef, or a Secret in tls.existingSecret of each chart: docs/tls-charts.md has their keys and names." (include "vp.tls.secretName" .first)) -}}
 {{- else if $secret -}}
 {{- $data := $secret.data | default dict -}}
 {{- range list "tls.crt" "tls.key" -}}
@@ -216,14 +216,8 @@ Parameters: root, name, component, data.
 apiVersion: v1
 kind: Secret
 metadata:
-  name: {{ .name | quote }}
-  namespace: {{ .root.Release.Namespace | quote }}
-  labels:
-    {{- include "vp.labels" .root | nindent 4 }}
-    app.kubernetes.io/component: {{ .component }}
-  annotations:
-    helm.sh/hook: pre-install,pre-upgrade
-    helm.sh/hook-delete-policy: hook-failed
+  {{- $labels := dict "app.kubernetes.io/component" .component }}
+  {{- include "vp.metadata" (dict "root" .root "name" .name "labels" $labels "annotations" (include "vp.onceHook" . | fromYaml)) | nindent 2 }}
 type: kubernetes.io/tls
 data: {{- toYaml .data | nindent 2 }}
 {{- end }}
@@ -233,10 +227,7 @@ data: {{- toYaml .data | nindent 2 }}
 ---
 apiVersion: cert-manager.io/v1
 kind: Certificate
-metadata:
-  name: {{ include "vp.tls.secretName" . | quote }}
-  namespace: {{ .Release.Namespace | quote }}
-  labels: {{- include "vp.labels" . | nindent 4 }}
+metadata: {{- include "vp.metadata" (dict "root" . "name" (include "vp.tls.secretName" .)) | nindent 2 }}
 spec:
   secretName: {{ include "vp.tls.secretName" . | quote }}
   secretTemplate:

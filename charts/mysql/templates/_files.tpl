@@ -24,7 +24,7 @@ context, with that of the user service, if there is one, as `userService`.
 {{- define "mysql.configmap" -}}
 apiVersion: v1
 kind: ConfigMap
-metadata: {{- include "vp.metadata" . | nindent 2 }}
+metadata: {{- include "vp.metadata" (dict "root" .) | nindent 2 }}
 data:
   {{- include "mysql.files" . | nindent 2 }}
   {{- with include "mysql.maxConnections" . }}
@@ -48,8 +48,9 @@ server that is killed loses them all. Nothing where there is no user service, or
 {{- $most = divf (subf (include "mysql.mebibytes" . | float64) 512) 0.75 | int -}}
 {{- end -}}
 {{- with .userService -}}
+{{- /* another autoscaler may go as far, while replicaCount is null */ -}}
 {{- $pods := .Values.autoscaling.maxReplicas -}}
-{{- if not .Values.autoscaling.enabled -}}
+{{- if not (or .Values.autoscaling.enabled (kindIs "invalid" .Values.replicaCount)) -}}
 {{- $pods = include "vp.replicas" (dict "root" . "kind" "Deployment") -}}
 {{- end -}}
 {{- $pool := .Values.databasePool -}}

@@ -1,10 +1,11 @@
-"""Registers, logs in and reads profiles at steady rates, until a line comes in on stdin.
+"""Registers, logs in, reads profiles and refreshes a session at steady rates, until a line comes in on stdin.
 
 Requests leave by the clock, however long answers take; half of them on connections of their own, half on connections
 that are kept. Each result is a JSON line; "ok" says that the status and the body were what they have to be.
 """
 
 import asyncio
+import contextlib
 import json
 import sys
 import time
@@ -17,6 +18,9 @@ gateway, marker = sys.argv[1:3]
 rates = {operation: float(rate) for operation, rate in json.loads(sys.argv[3]).items()}
 USER = {"username": f"{marker}_user", "password": "a password of traffic"}
 token = ""
+session: dict[str, str] = {}
+turn = asyncio.Lock()
+"""Of the session: a client presents the refresh token that it got last."""
 
 
 def request(operation: str, number: int) -> tuple[str, str, dict[str, Any]]:
@@ -25,6 +29,10 @@ def request(operation: str, number: int) -> tuple[str, str, dict[str, Any]]:
         return "POST", "/api/register", {"json": {**USER, "username": f"{marker}_{number}"}}
     if operation == "login":
         return "POST", "/api/login", {"json": USER}
+    if operation == "refresh":
+        return "POST", "/api/sessions/refresh", {"json": {"refresh_token": session["refresh_token"]}}
+    if operation == "session_profile":
+        return "GET", "/api/profile", {"headers": {"Authorization": f"Bearer {session['token']}"}}
     return "GET", "/api/profile", {"headers": {"Authorization": f"Bearer {token}"}}
 
 
@@ -35,6 +43,8 @@ def is_right(operation: str, answer: httpx.Response) -> bool:
         return answer.status_code == 200 and body["msg"] == "注册成功"
     if operation == "login":
         return answer.status_code == 200 and body["msg"] == "登录成功" and bool(body["token"])
+    if operation == "refresh":
+        return answer.status_code == 200 and body["msg"] == "刷新成功"
     return answer.status_code == 200 and body["data"]["username"] == USER["username"]
 
 
@@ -43,8 +53,11 @@ async def one(client: httpx.AsyncClient, operation: str, number: int) -> None:
     began = time.monotonic()
     result: dict[str, Any] = {"operation": operation, "status": 0, "ok": False}
     try:
-        method, path, options = request(operation, number)
-        answer = await client.request(method, gateway + path, **options)
+        async with turn if operation == "refresh" else contextlib.nullcontext():
+            method, path, options = request(operation, number)
+            answer = await client.request(method, gateway + path, **options)
+            if operation == "refresh" and answer.status_code == 200:
+                session.update(answer.json())
         result |= {"status": answer.status_code, "ok": is_right(operation, answer)}
         if not result["ok"]:
             result["body"] = answer.text
@@ -78,6 +91,8 @@ async def main() -> None:
     async with fresh, kept:
         (await fresh.post(f"{gateway}/api/register", json=USER)).raise_for_status()
         token = (await fresh.post(f"{gateway}/api/login", json=USER)).raise_for_status().json()["token"]
+        if "refresh" in rates:
+            session.update((await fresh.post(f"{gateway}/api/sessions", json=USER)).raise_for_status().json())
         async with asyncio.TaskGroup() as group:
             senders = [group.create_task(send(operation, [fresh, kept], group)) for operation in rates]
             await asyncio.to_thread(sys.stdin.readline)

@@ -10,6 +10,13 @@ MAX_PASSWORD_BYTES = 72
 PASSWORD_REASON = f"UTF-8 编码后不能超过 {MAX_PASSWORD_BYTES} 字节，且不能包含 NUL 字符"
 """Why a password is refused that bcrypt does not read to its end."""
 
+RETRY_AFTER = "retry-after"
+"""Trailing metadata of RESOURCE_EXHAUSTED: in how many seconds the call may be tried again."""
+REFUSAL = "refusal"
+"""Trailing metadata of RESOURCE_EXHAUSTED that is absent when too many passwords are being hashed."""
+THROTTLED = "throttled"
+"""Its value when too many wrong passwords were given for a name."""
+
 LOGIN_TOKEN_SECONDS = 24 * 3600
 """How long an access token lives that belongs to no session, those of the Go system as well."""
 SESSION_TOKEN_SECONDS = 15 * 60

@@ -25,13 +25,25 @@ class RegisterResponse(_message.Message):
     user_id: int
     def __init__(self, code: _Optional[int] = ..., msg: _Optional[str] = ..., user_id: _Optional[int] = ...) -> None: ...
 
+class Device(_message.Message):
+    __slots__ = ("user_id", "generation", "id")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    user_id: int
+    generation: int
+    id: bytes
+    def __init__(self, user_id: _Optional[int] = ..., generation: _Optional[int] = ..., id: _Optional[bytes] = ...) -> None: ...
+
 class LoginRequest(_message.Message):
-    __slots__ = ("username", "password")
+    __slots__ = ("username", "password", "device")
     USERNAME_FIELD_NUMBER: _ClassVar[int]
     PASSWORD_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
     username: str
     password: str
-    def __init__(self, username: _Optional[str] = ..., password: _Optional[str] = ...) -> None: ...
+    device: Device
+    def __init__(self, username: _Optional[str] = ..., password: _Optional[str] = ..., device: _Optional[_Union[Device, _Mapping]] = ...) -> None: ...
 
 class LoginResponse(_message.Message):
     __slots__ = ("code", "msg", "user_id", "username", "generation", "disabled")
@@ -48,6 +60,48 @@ class LoginResponse(_message.Message):
     generation: int
     disabled: bool
     def __init__(self, code: _Optional[int] = ..., msg: _Optional[str] = ..., user_id: _Optional[int] = ..., username: _Optional[str] = ..., generation: _Optional[int] = ..., disabled: _Optional[bool] = ...) -> None: ...
+
+class ChangePasswordRequest(_message.Message):
+    __slots__ = ("user_id", "current_password", "new_password", "session_id", "device")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    CURRENT_PASSWORD_FIELD_NUMBER: _ClassVar[int]
+    NEW_PASSWORD_FIELD_NUMBER: _ClassVar[int]
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    user_id: int
+    current_password: str
+    new_password: str
+    session_id: bytes
+    device: Device
+    def __init__(self, user_id: _Optional[int] = ..., current_password: _Optional[str] = ..., new_password: _Optional[str] = ..., session_id: _Optional[bytes] = ..., device: _Optional[_Union[Device, _Mapping]] = ...) -> None: ...
+
+class ChangePasswordResponse(_message.Message):
+    __slots__ = ("code", "msg", "generation")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MSG_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    msg: str
+    generation: int
+    def __init__(self, code: _Optional[int] = ..., msg: _Optional[str] = ..., generation: _Optional[int] = ...) -> None: ...
+
+class DeleteAccountRequest(_message.Message):
+    __slots__ = ("user_id", "password", "device")
+    USER_ID_FIELD_NUMBER: _ClassVar[int]
+    PASSWORD_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    user_id: int
+    password: str
+    device: Device
+    def __init__(self, user_id: _Optional[int] = ..., password: _Optional[str] = ..., device: _Optional[_Union[Device, _Mapping]] = ...) -> None: ...
+
+class DeleteAccountResponse(_message.Message):
+    __slots__ = ("code", "msg")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MSG_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    msg: str
+    def __init__(self, code: _Optional[int] = ..., msg: _Optional[str] = ...) -> None: ...
 
 class OpenSessionRequest(_message.Message):
     __slots__ = ("session_id", "user_id", "generation", "device")

@@ -44,6 +44,16 @@ class UserServiceStub:
                 request_serializer=protos_dot_user_dot_v1_dot_user__pb2.LoginRequest.SerializeToString,
                 response_deserializer=protos_dot_user_dot_v1_dot_user__pb2.LoginResponse.FromString,
                 _registered_method=True)
+        self.ChangePassword = channel.unary_unary(
+                '/user.v1.UserService/ChangePassword',
+                request_serializer=protos_dot_user_dot_v1_dot_user__pb2.ChangePasswordRequest.SerializeToString,
+                response_deserializer=protos_dot_user_dot_v1_dot_user__pb2.ChangePasswordResponse.FromString,
+                _registered_method=True)
+        self.DeleteAccount = channel.unary_unary(
+                '/user.v1.UserService/DeleteAccount',
+                request_serializer=protos_dot_user_dot_v1_dot_user__pb2.DeleteAccountRequest.SerializeToString,
+                response_deserializer=protos_dot_user_dot_v1_dot_user__pb2.DeleteAccountResponse.FromString,
+                _registered_method=True)
         self.OpenSession = channel.unary_unary(
                 '/user.v1.UserService/OpenSession',
                 request_serializer=protos_dot_user_dot_v1_dot_user__pb2.OpenSessionRequest.SerializeToString,
@@ -88,6 +98,21 @@ class UserServiceServicer:
 
     def Login(self, request, context):
         """Checks a name and a password. Safe to repeat.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangePassword(self, request, context):
+        """Replaces a password and ends all sessions and access tokens of the user, except for one session. Not idempotent: a
+        call that may have been sent is never sent again. Takes as long as two logins; 20 s are a good deadline.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteAccount(self, request, context):
+        """Deletes a user together with all sessions and access tokens; the name stays taken. Not idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,6 +172,16 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.Login,
                     request_deserializer=protos_dot_user_dot_v1_dot_user__pb2.LoginRequest.FromString,
                     response_serializer=protos_dot_user_dot_v1_dot_user__pb2.LoginResponse.SerializeToString,
+            ),
+            'ChangePassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePassword,
+                    request_deserializer=protos_dot_user_dot_v1_dot_user__pb2.ChangePasswordRequest.FromString,
+                    response_serializer=protos_dot_user_dot_v1_dot_user__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'DeleteAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAccount,
+                    request_deserializer=protos_dot_user_dot_v1_dot_user__pb2.DeleteAccountRequest.FromString,
+                    response_serializer=protos_dot_user_dot_v1_dot_user__pb2.DeleteAccountResponse.SerializeToString,
             ),
             'OpenSession': grpc.unary_unary_rpc_method_handler(
                     servicer.OpenSession,
@@ -233,6 +268,60 @@ class UserService:
             '/user.v1.UserService/Login',
             protos_dot_user_dot_v1_dot_user__pb2.LoginRequest.SerializeToString,
             protos_dot_user_dot_v1_dot_user__pb2.LoginResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/user.v1.UserService/ChangePassword',
+            protos_dot_user_dot_v1_dot_user__pb2.ChangePasswordRequest.SerializeToString,
+            protos_dot_user_dot_v1_dot_user__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/user.v1.UserService/DeleteAccount',
+            protos_dot_user_dot_v1_dot_user__pb2.DeleteAccountRequest.SerializeToString,
+            protos_dot_user_dot_v1_dot_user__pb2.DeleteAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,10 @@ The RPC contract between gateways and the user service.
 
 A gRPC status other than OK reports a system failure (UNAVAILABLE, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED,
 INTERNAL). Business outcomes travel in an OK answer, as `code` and `msg`.
+
+RESOURCE_EXHAUSTED carries the trailing metadata `retry-after`, in whole seconds, and has two causes: the password
+could not be hashed before the deadline or, when the trailing metadata `refusal` is `throttled`, too many wrong
+passwords were given for this name, whether it exists or not.
 """
 
 from collections import abc as _abc
@@ -39,6 +43,12 @@ class UserServiceStub:
     """Creates a user. Not idempotent: a call that may have been sent is never sent again."""
     Login: _grpc.UnaryUnaryMultiCallable[_user_pb2.LoginRequest, _user_pb2.LoginResponse]
     """Checks a name and a password. Safe to repeat."""
+    ChangePassword: _grpc.UnaryUnaryMultiCallable[_user_pb2.ChangePasswordRequest, _user_pb2.ChangePasswordResponse]
+    """Replaces a password and ends all sessions and access tokens of the user, except for one session. Not idempotent: a
+    call that may have been sent is never sent again. Takes as long as two logins; 20 s are a good deadline.
+    """
+    DeleteAccount: _grpc.UnaryUnaryMultiCallable[_user_pb2.DeleteAccountRequest, _user_pb2.DeleteAccountResponse]
+    """Deletes a user together with all sessions and access tokens; the name stays taken. Not idempotent."""
     OpenSession: _grpc.UnaryUnaryMultiCallable[_user_pb2.OpenSessionRequest, _user_pb2.OpenSessionResponse]
     """Opens a session under an id that the gateway chose. Safe to repeat: the same id gives the same session."""
     RefreshSession: _grpc.UnaryUnaryMultiCallable[_user_pb2.RefreshSessionRequest, _user_pb2.RefreshSessionResponse]
@@ -59,6 +69,12 @@ class UserServiceAsyncStub(UserServiceStub):
     """Creates a user. Not idempotent: a call that may have been sent is never sent again."""
     Login: _aio.UnaryUnaryMultiCallable[_user_pb2.LoginRequest, _user_pb2.LoginResponse]  # type: ignore[assignment]
     """Checks a name and a password. Safe to repeat."""
+    ChangePassword: _aio.UnaryUnaryMultiCallable[_user_pb2.ChangePasswordRequest, _user_pb2.ChangePasswordResponse]  # type: ignore[assignment]
+    """Replaces a password and ends all sessions and access tokens of the user, except for one session. Not idempotent: a
+    call that may have been sent is never sent again. Takes as long as two logins; 20 s are a good deadline.
+    """
+    DeleteAccount: _aio.UnaryUnaryMultiCallable[_user_pb2.DeleteAccountRequest, _user_pb2.DeleteAccountResponse]  # type: ignore[assignment]
+    """Deletes a user together with all sessions and access tokens; the name stays taken. Not idempotent."""
     OpenSession: _aio.UnaryUnaryMultiCallable[_user_pb2.OpenSessionRequest, _user_pb2.OpenSessionResponse]  # type: ignore[assignment]
     """Opens a session under an id that the gateway chose. Safe to repeat: the same id gives the same session."""
     RefreshSession: _aio.UnaryUnaryMultiCallable[_user_pb2.RefreshSessionRequest, _user_pb2.RefreshSessionResponse]  # type: ignore[assignment]
@@ -88,6 +104,24 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.LoginResponse, _abc.Awaitable[_user_pb2.LoginResponse]]:
         """Checks a name and a password. Safe to repeat."""
+
+    @_abc_1.abstractmethod
+    def ChangePassword(
+        self,
+        request: _user_pb2.ChangePasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.ChangePasswordResponse, _abc.Awaitable[_user_pb2.ChangePasswordResponse]]:
+        """Replaces a password and ends all sessions and access tokens of the user, except for one session. Not idempotent: a
+        call that may have been sent is never sent again. Takes as long as two logins; 20 s are a good deadline.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteAccount(
+        self,
+        request: _user_pb2.DeleteAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.DeleteAccountResponse, _abc.Awaitable[_user_pb2.DeleteAccountResponse]]:
+        """Deletes a user together with all sessions and access tokens; the name stays taken. Not idempotent."""
 
     @_abc_1.abstractmethod
     def OpenSession(

@@ -4,7 +4,10 @@ go 1.24.3
 
 tool github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen
 
-require github.com/oapi-codegen/runtime v1.6.0
+require (
+	github.com/go-jose/go-jose/v4 v4.1.9
+	github.com/oapi-codegen/runtime v1.6.0
+)
 
 require (
 	github.com/apapsch/go-jsonmerge/v2 v2.0.0 // indirect

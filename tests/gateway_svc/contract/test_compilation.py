@@ -19,9 +19,11 @@ from gateway_svc.handlers import Handlers
 from gateway_svc.health import Health
 from gateway_svc.problems import Problem
 from gateway_svc.revocations import Revocations
-from gateway_svc.tokens import AccessTokens, Keys, RefreshTokens
+from gateway_svc.throttling import Throttle
+from gateway_svc.tokens import AccessTokens, DeviceTokens, Keys, RefreshTokens
 from gateway_svc.users_client import UsersClient
 from protos.user.v1.contract import is_bcrypt_password
+from service_kit.settings import ThrottleMode
 from service_kit.telemetry.access_log import AccessLog
 from tests.gateway_svc.contract.support import Application
 
@@ -43,7 +45,9 @@ def call(contract: dict[str, Any], method: str, path: str, body: bytes = b"") ->
     tokens = AccessTokens(keys, issuer="us", audience="us", is_revoked=revocations.is_revoked)
     application = app.serve(
         contract,
-        Handlers(UsersClient(), tokens, RefreshTokens(keys), revocations),
+        Handlers(
+            UsersClient(), tokens, RefreshTokens(keys), DeviceTokens(keys), revocations, Throttle(ThrottleMode.OFF)
+        ),
         authenticate=Authentication(tokens).identify,
         health=Health(),
         body_timeout=1,

@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from tests.user_svc.sessions.chains import Answer, System
 from user_svc.database import Database
-from user_svc.sessions.deadline import Deadline
+from user_svc.deadline import Deadline
 from user_svc.sessions.store import SessionStore
 from user_svc.store import Store
 

@@ -17,7 +17,7 @@ from tests.user_svc.sessions.model import Model
 from tests.user_svc.sessions.support import Compared, StoredSystem, age, execute, soon
 from user_svc import dsn, schema
 from user_svc.database import Database
-from user_svc.sessions.deadline import Deadline
+from user_svc.deadline import Deadline
 from user_svc.sessions.rules import IDLE, LIFETIME, Result
 from user_svc.sessions.service import _revocation
 from user_svc.sessions.store import MAX_SESSIONS, PAGE, SessionStore

@@ -9,15 +9,12 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
-from sqlalchemy.schema import CreateTable
 
+from user_svc.migrations import additions
 from user_svc.schema import UnusableSchemaError, done_once
 
 revision = "0002"
 down_revision = "0001"
-
-CHARSET = "utf8mb4"
-COLLATION = "utf8mb4_general_ci"
 
 _Id = sa.Integer().with_variant(mysql.BIGINT(unsigned=True), "mysql", "mariadb")
 _Number = sa.Integer().with_variant(mysql.INTEGER(unsigned=True), "mysql", "mariadb")
@@ -27,20 +24,11 @@ _Moment = sa.DateTime().with_variant(mysql.DATETIME(fsp=3), "mysql", "mariadb")
 
 def upgrade() -> None:
     """Add what is missing, unless something else bears one of the names."""
-    connection = op.get_bind()
-    inspector = sa.inspect(connection)
     tables = [_sessions(), _revocations()]
-    held = {column["name"].lower(): column for column in inspector.get_columns("users")}
-    if problems := [*_column_problems(held), *_table_problems(inspector, tables)]:
+    held = {column["name"].lower(): column for column in sa.inspect(op.get_bind()).get_columns("users")}
+    if problems := [*_column_problems(held), *additions.problems(tables)]:
         raise UnusableSchemaError("; ".join(problems))
-    for table in tables:
-        if not inspector.has_table(table.name):
-            with done_once():
-                op.execute(CreateTable(table))
-        for index in sorted(table.indexes, key=lambda index: str(index.name)):
-            if not sa.inspect(connection).has_index(table.name, str(index.name)):
-                with done_once():
-                    op.create_index(index.name, table.name, [column.name for column in index.columns])
+    additions.add(tables)
     for column in _added():
         if column.name not in held:
             with done_once():
@@ -70,16 +58,8 @@ def _column_problems(held: "dict[str, sa.engine.interfaces.ReflectedColumn]") ->
             yield f"the table users has a column {name} that is not {needed}; rename it"
 
 
-def _table_problems(inspector: sa.Inspector, tables: list[sa.Table]) -> Iterator[str]:
-    for table in tables:
-        if not inspector.has_table(table.name):
-            continue
-        if {column["name"] for column in inspector.get_columns(table.name)} != set(table.columns.keys()):
-            yield f"the table {table.name} is another program's; rename it, or give this service a database of its own"
-
-
 def _sessions() -> sa.Table:
-    return _table(
+    return additions.table(
         "sessions",
         sa.Column("id", _Random, primary_key=True),
         sa.Column("user_id", _Id, nullable=False),
@@ -101,7 +81,7 @@ def _sessions() -> sa.Table:
 
 
 def _revocations() -> sa.Table:
-    return _table(
+    return additions.table(
         "revocations",
         sa.Column("id", _Id, primary_key=True, autoincrement=True),
         sa.Column("kind", sa.String(8), nullable=False),
@@ -113,19 +93,5 @@ def _revocations() -> sa.Table:
         sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.Index("ix_revocations_at", "at", "id"),
         sa.Index("ix_revocations_expiry", "expires_at"),
-    )
-
-
-def _table(name: str, *parts: sa.schema.SchemaItem) -> sa.Table:
-    return sa.Table(
-        name,
-        sa.MetaData(),
-        *parts,
-        sqlite_autoincrement=name == "revocations",
-        mysql_engine="InnoDB",
-        mysql_charset=CHARSET,
-        mysql_collate=COLLATION,
-        mariadb_engine="InnoDB",
-        mariadb_charset=CHARSET,
-        mariadb_collate=COLLATION,
+        autoincrement=True,
     )

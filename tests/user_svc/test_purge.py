@@ -6,9 +6,9 @@ import pytest
 
 from tests.support.wait import wait_until
 from tests.user_svc.sessions.support import age, execute, soon
+from user_svc import purge
 from user_svc.database import Database
-from user_svc.sessions import purge
-from user_svc.sessions.purge import Purge
+from user_svc.purge import Purge
 from user_svc.sessions.rules import LIFETIME, Result
 from user_svc.sessions.store import SessionStore
 from user_svc.store import Store
@@ -75,4 +75,4 @@ def test_a_database_that_is_away_is_left_alone(opened: Database, caplog: pytest.
     execute(opened, "DROP TABLE sessions")
     purger = Purge(opened, lambda: True)
     purger._purge()
-    assert "expired sessions could not be deleted" in caplog.text
+    assert "expired rows could not be deleted" in caplog.text

@@ -1,4 +1,4 @@
-"""Deletion of sessions and revocations that concern no token any more."""
+"""Deletion of sessions and revocations that concern no token any more, and of forgotten login failures."""
 
 import logging
 import random
@@ -9,10 +9,11 @@ from sqlalchemy import bindparam, delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from service_kit.threads import EssentialThread
+from user_svc.clock import now
 from user_svc.database import Database
 from user_svc.database_errors import DatabaseUnavailableError, code_name
-from user_svc.sessions.clock import now
 from user_svc.sessions.tables import revocations, sessions
+from user_svc.throttle import FORGOTTEN, login_failures
 
 INTERVAL = 3600.0
 """Seconds; each instance has its own minute of the hour."""
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 _RULES = (
     (sessions, sessions.c.expires_at < now() - _SESSIONS_KEPT),
     (revocations, revocations.c.expires_at < now() - _REVOCATIONS_KEPT),
+    (login_failures, login_failures.c.last_at < now() - FORGOTTEN),
 )
 
 
@@ -82,8 +84,8 @@ class Purge:
         try:
             deleted = self.purge()
         except DatabaseUnavailableError as error:
-            logger.warning("expired sessions could not be deleted", extra={"cause": str(error)})
+            logger.warning("expired rows could not be deleted", extra={"cause": str(error)})
         except SQLAlchemyError as error:
-            logger.warning("expired sessions could not be deleted", extra={"cause": code_name(error)})
+            logger.warning("expired rows could not be deleted", extra={"cause": code_name(error)})
         else:
-            logger.info("expired sessions and revocations deleted", extra={"rows": deleted})
+            logger.info("expired rows deleted", extra={"rows": deleted})

@@ -1,0 +1,6 @@
+"""Bounds on what one address may try: failed logins, registrations, bad refresh tokens."""
+
+from gateway_svc.throttling.addresses import ClientAddresses, Network
+from gateway_svc.throttling.throttle import Throttle
+
+__all__ = ["ClientAddresses", "Network", "Throttle"]

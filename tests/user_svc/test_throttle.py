@@ -1,0 +1,264 @@
+"""Those who guess passwords, and those whose passwords are guessed."""
+
+import itertools
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from protos.user.v1 import user_pb2
+from tests.support.mariadb import Database as Scratch
+from tests.support.process import Process
+from tests.support.wait import wait_until
+from tests.user_svc.client import PASSWORD, Client, code_of, ready_client
+from tests.user_svc.sessions.support import execute
+from user_svc import dsn
+from user_svc.database import Database
+from user_svc.purge import Purge
+from user_svc.store import Account, Store
+from user_svc.throttle import FORGOTTEN, FREE, LONGEST, Attempt, Mode, Throttle, ThrottledError, pause
+
+DENIED = user_pb2.LoginResponse(code=401, msg="密码错误")
+WRONG = "wrong-password"
+HOUR = 3_600_000
+"""Milliseconds."""
+
+
+def patience() -> float:
+    return 5.0
+
+
+def quiet(database: Database, milliseconds: int) -> None:
+    """Let time have passed since the last try, by the database's clock."""
+    execute(database, "UPDATE login_failures SET last_at = last_at - :by", by=milliseconds)
+
+
+def stand_still(database: Database) -> None:
+    """Let the last tries be as new as they can be, however slow this machine is."""
+    quiet(database, -HOUR)
+
+
+def failures(database: Database) -> list[int]:
+    return sorted(row.failures for row in execute(database, "SELECT failures FROM login_failures"))
+
+
+@pytest.fixture
+def enforcing(opened: Database) -> Throttle:
+    return Throttle(opened, Mode.ENFORCE)
+
+
+def fail(throttled: Throttle, times: int, name: str = "alice") -> None:
+    for attempt in [throttled.attempt(name, None, None, patience) for _ in range(times)]:
+        attempt.failed()
+
+
+def waits(try_again: Callable[[], object]) -> int:
+    with pytest.raises(ThrottledError) as refused:
+        try_again()
+    return refused.value.retry_after
+
+
+def test_pauses_double_up_to_a_minute() -> None:
+    seconds = [pause(failures) / 1000 for failures in range(FREE - 1, FREE + 9)]
+    assert seconds == [0, 1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert pause(2**32 - 1) == LONGEST
+
+
+def test_ten_wrong_passwords_are_free(enforcing: Throttle, opened: Database) -> None:
+    fail(enforcing, FREE)
+    assert failures(opened) == [FREE]
+    stand_still(opened)
+    assert waits(lambda: enforcing.attempt("ALICE", None, None, patience)) == 1
+    enforcing.attempt("bob", None, None, patience).claim()
+    quiet(opened, HOUR + 1000)
+    again = enforcing.attempt("alice", None, None, patience)
+    again.claim()
+    again.failed()
+    assert failures(opened) == [FREE + 1]
+    stand_still(opened)
+    assert waits(lambda: enforcing.attempt("alice", None, None, patience)) == 2
+
+
+def test_a_turn_is_taken_once(enforcing: Throttle, opened: Database) -> None:
+    fail(enforcing, FREE + 2)
+    quiet(opened, pause(FREE + 2))
+    attempts = [enforcing.attempt("alice", None, None, patience) for _ in range(20)]
+    attempts[7].claim()
+    stand_still(opened)
+    assert {waits(each.claim) for each in attempts} == {4}
+    assert failures(opened) == [FREE + 2]
+
+
+def test_turns_that_are_not_claimed_are_not_lost(enforcing: Throttle, opened: Database) -> None:
+    fail(enforcing, FREE)
+    quiet(opened, pause(FREE))
+    for _ in range(3):
+        enforcing.attempt("alice", None, None, patience)
+    enforcing.attempt("alice", None, None, patience).claim()
+
+
+def test_the_right_password_forgets_the_wrong_ones(enforcing: Throttle, opened: Database) -> None:
+    fail(enforcing, FREE)
+    fail(enforcing, 1, "bob")
+    quiet(opened, pause(FREE))
+    attempt = enforcing.attempt("alice", None, None, patience)
+    attempt.claim()
+    attempt.succeeded()
+    assert failures(opened) == [1]
+
+
+def test_a_day_of_quiet_forgets_wrong_passwords(enforcing: Throttle, opened: Database) -> None:
+    fail(enforcing, FREE + 5)
+    quiet(opened, FORGOTTEN + 1000)
+    fail(enforcing, 1)
+    assert failures(opened) == [1]
+    purger = Purge(opened, lambda: True)
+    assert purger.purge() == 0
+    quiet(opened, FORGOTTEN + 1000)
+    assert purger.purge() == 1
+
+
+def test_a_device_is_counted_by_itself(enforcing: Throttle, opened: Database) -> None:
+    user_id = Store(opened).add("alice", "hash")
+    alice = Store(opened).find("alice")
+    assert alice is not None
+    mine = user_pb2.Device(user_id=user_id, generation=0, id=secrets.token_bytes(16))
+    fail(enforcing, FREE)
+    stand_still(opened)
+
+    def attempt(device: user_pb2.Device, account: Account | None = alice) -> Attempt:
+        return enforcing.attempt("alice", account, device, patience)
+
+    attempt(mine).failed()
+    assert failures(opened) == [1, FREE]
+    attempt(mine).succeeded()
+    assert failures(opened) == [FREE]
+    for stranger in (
+        user_pb2.Device(user_id=user_id + 1, generation=0, id=mine.id),
+        user_pb2.Device(user_id=user_id, generation=1, id=mine.id),
+        user_pb2.Device(user_id=user_id, generation=0),
+    ):
+        assert waits(lambda device=stranger: attempt(device)) == 1  # type: ignore[misc]
+    assert waits(lambda: attempt(mine, None)) == 1
+    for _ in range(FREE):
+        attempt(mine).failed()
+    stand_still(opened)
+    assert waits(lambda: attempt(mine)) == 1
+    attempt(user_pb2.Device(user_id=user_id, generation=0, id=b"another")).claim()
+
+
+@pytest.mark.parametrize("mode", [Mode.OBSERVE, Mode.OFF])
+def test_other_modes_refuse_nobody(opened: Database, mode: Mode) -> None:
+    lenient = Throttle(opened, mode)
+    for _ in range(FREE + 3):
+        attempt = lenient.attempt("alice", None, None, patience)
+        attempt.claim()
+        attempt.failed()
+    assert failures(opened) == ([FREE + 3] if mode is Mode.OBSERVE else [])
+
+
+def test_first_failures_at_once_are_all_counted(opened: Database) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(20):
+            attempts = [Throttle(opened, Mode.ENFORCE).attempt(f"u{number}", None, None, patience) for _ in range(4)]
+            list(threads.map(lambda attempt: attempt.failed(), attempts))
+    assert failures(opened) == [4] * 20
+
+
+def outcome(client: Client, username: str, password: str = WRONG, device: user_pb2.Device | None = None) -> object:
+    """What a caller sees of a login, in bytes, without how long it is to wait."""
+    try:
+        return client.login(username, password, device=device).SerializeToString()
+    except grpc.RpcError as error:
+        refused: Any = error
+        trailing = dict(refused.trailing_metadata())
+        assert 1 <= int(trailing.pop("retry-after")) <= 60
+        return refused.code(), refused.details(), trailing
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[tuple[Client, Database]]:
+    with Process("user_svc", cwd=tmp_path) as process, ready_client(process) as client:
+        database = Database(dsn.sqlite(tmp_path / ".data/users.db"))
+        yield client, database
+        database.close()
+
+
+def test_known_and_unknown_names_are_throttled_alike(own: tuple[Client, Database]) -> None:
+    client, database = own
+    assert client.register("alice").code == 200
+    seen: dict[str, list[object]] = {"alice": [], "nobody": []}
+    for _ in range(FREE):
+        for username, outcomes in seen.items():
+            outcomes.append(outcome(client, username))
+    stand_still(database)
+    for username, outcomes in seen.items():
+        outcomes += [outcome(client, username), outcome(client, username)]
+    quiet(database, HOUR + LONGEST)
+    for username, outcomes in seen.items():
+        outcomes.append(outcome(client, username))
+    throttled = (*(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many wrong passwords"), {"refusal": "throttled"})
+    denied = DENIED.SerializeToString()
+    assert seen["alice"] == seen["nobody"] == [*([denied] * FREE), throttled, throttled, denied]
+    assert client.metric("login_throttle_total", bucket="account", mode="enforce") == 4
+    assert client.metric("password_hash_rejected_total") == 0
+    stand_still(database)
+    assert outcome(client, "alice", PASSWORD) == throttled
+
+
+def test_the_owner_with_a_device_is_let_in(own: tuple[Client, Database]) -> None:
+    client, database = own
+    user_id = client.register("alice").user_id
+    device = user_pb2.Device(user_id=user_id, generation=0, id=secrets.token_bytes(16))
+    for _ in range(FREE):
+        outcome(client, "alice")
+    stand_still(database)
+    assert client.login("alice", device=device).code == 200
+    assert outcome(client, "alice", PASSWORD) != client.login("alice", device=device).SerializeToString()
+    assert failures(database) == [FREE]
+    quiet(database, HOUR + LONGEST)
+    assert client.login("alice").code == 200
+    assert failures(database) == []
+
+
+def enters(client: Client, username: str, device: user_pb2.Device | None = None) -> bool:
+    """Whether the right password is accepted now."""
+    try:
+        return client.login(username, device=device).code == 200
+    except grpc.RpcError:
+        return False
+
+
+@pytest.fixture
+def fleet(database: Scratch, tmp_path: Path) -> Iterator[list[Client]]:
+    """Three instances, each of which hashes one password at a time."""
+    env = {"DB_DSN": database.go_dsn, "HASH_SLOTS": "1"}
+    with ExitStack() as stack:
+        processes = [stack.enter_context(Process("user_svc", env=env, cwd=tmp_path)) for _ in range(3)]
+        yield [stack.enter_context(ready_client(process)) for process in processes]
+
+
+def hashed(fleet: list[Client]) -> float:
+    return sum(client.metric("password_hash_seconds_count") for client in fleet)
+
+
+def test_five_hundred_guesses_by_three_instances(fleet: list[Client]) -> None:
+    client = fleet[0]
+    user_id = client.register("alice").user_id
+    assert client.register("bob").code == 200
+    device = user_pb2.Device(user_id=user_id, generation=0, id=secrets.token_bytes(16))
+    before = hashed(fleet)
+    requests = [user_pb2.LoginRequest(username="alice", password=f"{WRONG}{number}") for number in range(500)]
+    turns = itertools.cycle(fleet)
+    calls: list[Any] = [next(turns).users.Login.future(request, timeout=5) for request in requests]
+    wait_until(lambda: enters(client, "alice", device), what="the owner to be let in")
+    codes = Counter(code_of(call) for call in calls if call.exception() or True)
+    assert 0 < hashed(fleet) - before - 1 <= FREE + len(fleet) - 1
+    assert codes[grpc.StatusCode.OK] + codes[grpc.StatusCode.RESOURCE_EXHAUSTED] == 500
+    assert client.login("bob").code == 200
