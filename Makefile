@@ -20,9 +20,11 @@ GROUPS := dev run user gateway build reload go node clients
 .PHONY: charts-test charts-tools charts-docs charts-schema charts-package help run users demo test coverage faults bench lint protos docs lock version
 .DEFAULT_GOAL := help
 
-help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
+help:
+	@awk 'BEGIN { FS = ":.*## " } /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z0-9-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+##@ Run
 run: $(RUN) ## run the platform on this machine until Ctrl-C; USERS=3 runs three user services
 	@exec $(RUN_PY) -u -m run
 
@@ -32,6 +34,7 @@ users: $(RUN) ## do something about the users of `make run`; ARGS="list", ARGS="
 demo: $(DEV) ## show what clients notice when parts of the platform fail: nothing; two minutes
 	@$(PY) -u -m tests.demo
 
+##@ Check
 test: $(DEV) ## run the tests, seven minutes; ARGS="-k name" goes to pytest
 	$(PY) -m pytest -n 2 --dist loadscope $(ARGS)
 
@@ -52,6 +55,7 @@ bench: $(DEV) ## measure, and print ratios beside their goals, ten minutes; ARGS
 lint: $(DEV) ## run the checks of .pre-commit-config.yaml; helm lint is one of charts-test
 	SKIP=helm-lint .venv/bin/pre-commit run --all-files --show-diff-on-failure
 
+##@ Generate
 protos: $(DEV) ## regenerate the code of protos/
 	$(PY) -m grpc_tools.protoc -I . --plugin=protoc-gen-mypy_grpc=$(dir $(PY))protoc-gen-mypy_grpc \
 	  --python_out=$(OUT) --pyi_out=$(OUT) --grpc_python_out=$(OUT) --mypy_grpc_out=quiet:$(OUT) protos/user/v1/user.proto
@@ -74,6 +78,7 @@ include k8s-tests/cluster/cluster.mk
 include k8s-tests/k8s-tests.mk
 include tests/clients/clients.mk
 
+##@ Charts
 charts-test: $(DEV) ## test the charts, with helm and without a cluster; ARGS="-k name" goes to pytest
 	$(PY) -m pytest k8s-tests/charts -n 2 $(ARGS)
 
@@ -94,6 +99,11 @@ charts-package: ## package the charts into dist/charts; PUSH=oci://REGISTRY/char
 	"$$helm" package $(CHARTS) --destination $(DIST)/charts && \
 	for package in $(if $(PUSH),$(DIST)/charts/*.tgz); do "$$helm" push $$package $(PUSH) $(PUSH_FLAGS) || exit; done
 
+# A line that counts the packages as pip collects them, on a terminal.
+progress = while read -r verb name rest; do \
+  if [ -t 1 ] && [ "$$verb" = Collecting ]; then n=$$((n + 1)); printf '\r\033[K  %d of %d packages: %s' $$n $$(grep -c '^[a-z].*==' requirements/$(2).txt) "$$name"; fi; \
+  done; if [ -t 1 ]; then printf '\r\033[K'; fi
+
 define install
 	@command -v $(PYTHON) >/dev/null || \
 	  { echo 'error: $(PYTHON) is not there; install Python 3.11 or later, or name one: make PYTHON=/path/to/python3' >&2; exit 1; }
@@ -103,9 +113,9 @@ define install
 	  { echo 'error: $(PYTHON) comes without its venv module; on Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 	@[ "$$($(1)/bin/python -V 2>/dev/null)" = "$$($(PYTHON) -V)" ] || $(PYTHON) -m venv --clear $(1)
 	@rm -f $(1)/installed-*
-	@echo 'installing requirements/$(2).txt into $(1)'
-	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/$(2).txt
-	@touch $@
+	@echo 'installing requirements/$(2).txt into $(1), which takes a minute or two'
+	@{ $(1)/bin/python -m pip install --disable-pip-version-check --require-hashes -r requirements/$(2).txt && touch $@; } | $(progress)
+	@[ -e $@ ] || { echo 'error: the packages could not be installed, as pip says above; try again once a package index can be reached' >&2; exit 1; }
 endef
 
 $(DEV):

@@ -1,5 +1,6 @@
 .PHONY: monitoring picture
 
+##@ Monitoring
 monitoring: $(DEV) ## generate the alert rules and dashboards
 	$(PY) -m monitoring
 

@@ -1,5 +1,6 @@
 .PHONY: cluster cluster-down cluster-docker cluster-cert-manager
 
+##@ A cluster of its own
 cluster: ## make a one-node Kubernetes on this machine and print the line that selects it
 	@k8s-tests/cluster/up.sh
 

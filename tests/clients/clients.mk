@@ -2,6 +2,7 @@
 CLIENTS := $(call stamp,.venv-clients,clients)
 clients_pip := .venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r
 
+##@ Clients
 clients-test: $(DEV) $(CLIENTS) ## generate clients from the contract in four languages and use them; ARGS="-k name" goes to pytest
 	$(PY) -m pytest tests/clients -m clients --durations=0 --durations-min=1 $(ARGS)
 
