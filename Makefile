@@ -1,4 +1,4 @@
-# What a developer types; `make help` lists it. Each virtual environment is made once and again when its lock changes.
+# What a developer types; `make help` lists it. Each virtual environment is created once, and again when its lock changes.
 
 ifeq ($(origin PYTHON), undefined)
 PYTHON := $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -60,17 +60,17 @@ protos: $(DEV) ## regenerate the code of protos/
 	$(PY) -m grpc_tools.protoc -I . --plugin=protoc-gen-mypy_grpc=$(dir $(PY))protoc-gen-mypy_grpc \
 	  --python_out=$(OUT) --pyi_out=$(OUT) --grpc_python_out=$(OUT) --mypy_grpc_out=quiet:$(OUT) protos/user/v1/user.proto
 
-docs: $(DEV) ## write the tables of settings in docs/ anew
+docs: $(DEV) ## generate the tables of settings in docs/
 	$(PY) -m docs.configuration
 
-lock: $(DEV) ## resolve requirements/ anew from pyproject.toml
+lock: $(DEV) ## resolve requirements/ from pyproject.toml
 	for group in $(GROUPS); do \
 	  [ $$group = dev ] && pins= || pins="-c requirements/dev.txt"; \
 	  .venv/bin/uv pip compile --quiet pyproject.toml --group $$group $$pins --universal --python-version 3.11 \
 	    --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/$$group.txt || exit; \
 	done
 
-version: ## write a new version wherever it is stated: V=X.Y.Z
+version: ## write a new version everywhere it is stated: V=X.Y.Z
 	@$(PYTHON) version.py $(V)
 
 include monitoring/monitoring.mk
@@ -85,12 +85,12 @@ charts-test: $(DEV) ## test the charts, with helm and without a cluster; ARGS="-
 charts-tools: ## build what writes and judges the charts' manifests, from the Go module registry
 	k8s-tests/cluster/binaries.sh helm helm4 charts
 
-charts-docs: ## write the README of each chart anew from its values.yaml
+charts-docs: ## generate the README of each chart from its values.yaml
 	"$$(k8s-tests/cluster/binaries.sh charts)"/helm-docs --chart-search-root charts --sort-values-order file \
 	  --chart-to-generate $(subst $() $(),$(comma),$(CHARTS)) \
 	  --template-files ./README.md.gotmpl --skip-version-footer --log-level error
 
-charts-schema: $(DEV) ## write the values.schema.json of each chart anew
+charts-schema: $(DEV) ## generate the values.schema.json of each chart
 	$(PY) charts/schemas.py
 
 charts-package: ## package the charts into dist/charts; PUSH=oci://REGISTRY/charts pushes them, too

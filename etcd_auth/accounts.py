@@ -1,4 +1,4 @@
-"""The users and roles of an etcd, made and put right over its Auth service.
+"""The users and roles of an etcd, created and corrected through its Auth service.
 
 Everything can be done again at any time, and by the sidecars of several members at once.
 https://etcd.io/docs/v3.6/op-guide/authentication/rbac/
@@ -66,7 +66,7 @@ class Accounts:
         """Make what is missing, correct what differs, turn authentication on; returns what was done, in words.
 
         Raises:
-            Unavailable: when etcd is away, or not in a state to be changed.
+            Unavailable: when etcd is unavailable, or not in a state to be changed.
             Refused: when the root password is not the one that etcd has.
         """
         with self._connect() as channel:

@@ -7,7 +7,7 @@ from gateway_svc.tokens import AccessTokens, Identity, InvalidTokenError
 
 
 class Authentication:
-    """Finds out who sends a request."""
+    """Identifies the sender of a request."""
 
     def __init__(self, tokens: AccessTokens) -> None:
         self._tokens = tokens

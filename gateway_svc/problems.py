@@ -159,7 +159,7 @@ def internal_error() -> Problem:
 
 
 def unavailable(retry_after: int | None = None) -> Problem:
-    """No usable user service, or its database is away; `retry_after` is in seconds."""
+    """No usable user service, or its database is unavailable; `retry_after` is in seconds."""
     headers = [(b"retry-after", b"%d" % retry_after)] if retry_after is not None else []
     return Problem(503, "服务暂时不可用，请稍后重试", headers=headers)
 

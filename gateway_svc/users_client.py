@@ -88,7 +88,7 @@ class Tls(NamedTuple):
     credentials: Callable[[], grpc.ChannelCredentials]
     """Returns the newest; a channel goes on with those that it was made with."""
     server_name: str
-    """What an instance's certificate must bear, whatever its address."""
+    """The DNS name that an instance's certificate must contain, whatever its address."""
 
 
 class UsersUnavailableError(Exception):

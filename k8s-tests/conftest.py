@@ -20,7 +20,7 @@ _namespaces: list[Namespace] = []
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """The cluster that may be used; without one the run ends with a sentence."""
+    """The cluster that may be used; without one the run fails with an error message."""
     try:
         context = select()
     except RefusedError as refusal:

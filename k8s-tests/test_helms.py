@@ -1,4 +1,4 @@
-"""Helm 3 and Helm 4 on the same charts: what is made once stays, whatever is done to a release.
+"""Helm 3 and Helm 4 on the same charts: what is generated stays, whatever is done to a release.
 
 The release is a gateway beside the platform, whose user services it finds, so that it is small and yet becomes ready.
 """

@@ -13,7 +13,7 @@ from support.cluster import Execution, Manifest, condition, ready_since, wait_un
 from support.platform import Platform
 
 NOT_READY_WITHIN = 20
-"""Seconds, from the end of etcd's pod: what the charts promise is 7 to 15, the rest is what it takes to be told."""
+"""Seconds, from the end of etcd's pod: the charts document 7 to 15, the rest is what it takes to be told."""
 
 READY_WITHIN = 30
 """Seconds, from the moment that etcd is asked to come back."""

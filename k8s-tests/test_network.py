@@ -22,7 +22,7 @@ def reached(client_pod: ClientPod, *peers: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def pods(installed: Platform) -> Iterator[Callable[[str], ClientPod]]:
-    """Gives a pod of ours that bears this `app.kubernetes.io/name`."""
+    """Gives a pod of ours with this `app.kubernetes.io/name`."""
     made: list[ClientPod] = []
 
     def make(label: str) -> ClientPod:
@@ -73,7 +73,7 @@ def silence(name: str) -> Manifest:
 def test_who_reaches_what(
     platform: Platform, pods: Callable[[str], ClientPod], label: str, open_paths: set[str]
 ) -> None:
-    """The pods bear a name of the release's, and are not of it: what they may send is not restricted."""
+    """The pods have a name of the release's, and are not part of it: what they may send is not restricted."""
     client_pod = pods(label)
     wait_until(lambda: reached(client_pod, *ALL) == open_paths, 10, what=f"{open_paths} alone")
 

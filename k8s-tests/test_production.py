@@ -156,7 +156,7 @@ def test_renewed_certificates_are_used_without_a_lost_request(production: Produc
 
 
 def started(platform: Platform) -> dict[str, int]:
-    """Return how often the containers of each of the release's pods have been started anew."""
+    """Return how often the containers of each of the release's pods have been restarted."""
     pods = [pod["metadata"]["name"] for name in CHARTS_WITH_TLS for pod in platform.namespace.live(name)]
     restarts = platform.namespace.restarts()
     return {name: restarts[name] for name in pods}

@@ -47,7 +47,7 @@ def test_evictions_one_by_one(platform: Platform, figures: Record, name: str) ->
     cluster, namespace = platform.namespace.cluster, platform.namespace.name
     with platform.traffic(**STEADY) as traffic:
         assert cluster.evict(first, namespace)
-        assert not cluster.evict(second, namespace), "the budget lets one pod be away"
+        assert not cluster.evict(second, namespace), "the budget allows one unavailable pod"
         platform.namespace.wait_for_pods(name, 2)
         wait_until(lambda: cluster.evict(second, namespace), 30, what="a budget that allows the second")
         platform.namespace.wait_for_pods(name, 2)

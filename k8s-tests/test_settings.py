@@ -115,7 +115,7 @@ def test_malformed_setting_ends_the_process(wrong: Platform, case: str, variable
 
 
 def warnings(platform: Platform, case: str, sentence: str) -> list[Manifest]:
-    """Return a pod's log lines that hold a sentence."""
+    """Return a pod's log lines that contain a text."""
     pod = pod_of(platform, case)
     if not pod["status"].get("containerStatuses", [{}])[0].get("started"):
         return []

@@ -40,7 +40,7 @@ def texts() -> dict[Path, str]:
 
 
 def write() -> None:
-    """Write the files anew, and remove those that are no longer generated."""
+    """Write the files, and remove those that are no longer generated."""
     wanted = texts()
     for path, text in wanted.items():
         path.parent.mkdir(parents=True, exist_ok=True)

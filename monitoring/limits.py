@@ -7,7 +7,7 @@ Severity = Literal["critical", "warning"]
 """Critical wakes somebody up; a warning waits for the morning."""
 
 GATEWAY = 'job="gateway-svc"'
-"""Selects the gateways' series. The charts add the namespace and the release, wherever a rule has this."""
+"""Selects the gateways' series. The charts add the namespace and the release, in every rule that has this."""
 USERS = 'job="user-svc"'
 """Selects the user services' series; otherwise like GATEWAY."""
 JOBS = 'job=~"gateway-svc|user-svc"'
@@ -52,11 +52,11 @@ BURNS = (
 )
 
 SNAPSHOT_AGE = 30
-"""Seconds; a gateway lists the registry anew every 5."""
+"""Seconds; a gateway lists the registry every 5."""
 REVOCATIONS_AGE = 30
 """Seconds; a gateway reads what was revoked every second."""
 REGISTRATIONS = 3
-"""Registrations anew in a quarter of an hour. A restart of etcd takes one, or two when its data are lost."""
+"""Repeated registrations in a quarter of an hour. A restart of etcd takes one, or two when its data are lost."""
 REFUSED_HASHES = 0.05
 """Of the passwords to hash, the part that is refused."""
 POOL_IN_USE = 0.9

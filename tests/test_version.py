@@ -1,4 +1,4 @@
-"""The version is in one file, and `make version` brings it wherever it is stated."""
+"""The version is in one file, and `make version` brings it everywhere it is stated."""
 
 import re
 import shutil

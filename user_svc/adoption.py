@@ -242,7 +242,7 @@ class _Table:
                     yield f"{column.name} is generated in a way that may refuse new users; drop the column"
 
     def _name_problems(self, options: str) -> Iterator[str]:
-        """Name what keeps usernames from being unique whatever the case."""
+        """Name what keeps usernames from being case-insensitively unique."""
         column = self._columns["username"]
         if not column.charset or not column.collation:
             return

@@ -1,6 +1,6 @@
 """The audit log: events that concern the security of accounts, one line each, whatever the level and share of others.
 
-A line bears the user's id, the beginning of a session's id and the trace id; no name, address or password, and nothing
+A line has the user's id, the beginning of a session's id and the trace id; no name, address or password, and nothing
 by which somebody could log in.
 """
 

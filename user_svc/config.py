@@ -143,7 +143,7 @@ class UserSettings(ServerSettings, EtcdSettings, GrpcTlsSettings, DatabaseSettin
             address, port = _address_and_port(value)
             if info.field_name == "pod_ip" and port is not None:
                 raise ValueError("must be an IP address alone")
-            Instance(join(str(address), port or 1))  # refuses what nobody can connect to
+            Instance(join(str(address), port or 1))  # refuses what is not a connectable address
         return value
 
     @field_validator("advertise_address")
@@ -177,7 +177,7 @@ def _address_and_port(value: str) -> tuple[IPv4Address | IPv6Address, int | None
     """Split an IP address, `ipv4:port` or `[ipv6]:port`.
 
     Raises:
-        ValueError: with a sentence, when it is none of these.
+        ValueError: when it is none of these.
     """
     with suppress(ValueError):
         return ip_address(value.removeprefix("[").removesuffix("]")), None

@@ -35,7 +35,7 @@ class Deadline:
         return self._ends - time.monotonic() - TIMEOUT
 
     def check(self) -> None:
-        """Raise TimeoutError when no statement may begin any more, CancelledError when the caller has gone."""
+        """Raise TimeoutError when no statement may begin, CancelledError when the client cancelled the call."""
         if self.patience <= 0:
             raise TimeoutError
         if not self._is_active():

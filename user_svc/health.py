@@ -65,7 +65,7 @@ class Health:
         self.thread.start()
 
     def refresh(self) -> None:
-        """Work out every name anew; to be called when something has changed."""
+        """Recompute the status of every name; call it when something has changed."""
         with self._lock:
             usable = not self._draining and self._database_answers()
             self._serve(LIVENESS, serving=True)
@@ -73,7 +73,7 @@ class Health:
             self._serve(READINESS, serving=self.missing() is None)
 
     def missing(self) -> str | None:
-        """Return what `readiness` lacks, as a sentence, or None."""
+        """Return what keeps `readiness` from SERVING, or None."""
         if self._draining:
             return "draining"
         if obstacle := self._database_obstacle():

@@ -45,7 +45,7 @@ class DatabaseMonitor:
         self._answers = False
         self._writable = False
         self.obstacle = _NO_ANSWER
-        """Why the database cannot be used, or only read, as a sentence for operators; empty when it can be written."""
+        """Why the database cannot be used, or only read, as a message for operators; empty when it can be written."""
         self._cause = "not asked yet"
         self._wake = threading.Event()
         self._stopped = False
@@ -122,7 +122,7 @@ class DatabaseMonitor:
                 extra = {"cause": problem.explanation}
                 logger.log(problem.level, "%s: the database cannot be used", self._variable, extra=extra)
             elif not writable:
-                logger.warning("%s: the database is read-only; nobody can register", self._variable)
+                logger.warning("%s: the database is read-only; registrations fail", self._variable)
             else:
                 logger.info("the database answers", extra={"database": self._database.source.place})
             self._cause = cause

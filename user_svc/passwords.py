@@ -1,4 +1,4 @@
-"""bcrypt: hashes of passwords, and checks that take the same time whoever is refused."""
+"""bcrypt: hashes of passwords, and checks that take the same time for every refusal."""
 
 import re
 import time

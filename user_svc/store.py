@@ -46,7 +46,7 @@ class User(SQLModel, table=True):
 
     id: int | None = Field(default=None, sa_column=Column(_Id, primary_key=True, autoincrement=True))
     username: str = Field(sa_column=Column(String(64), nullable=False, unique=True))
-    """Unique whatever the case, by the column's collation."""
+    """Case-insensitively unique, by the column's collation."""
     password: str = Field(sa_column=Column(String(255), nullable=False))
     """The bcrypt hash."""
     created_at: datetime | None = Field(default=None, sa_column=Column(_Moment))

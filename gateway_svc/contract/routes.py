@@ -29,7 +29,7 @@ class Route:
 
 
 class Match(NamedTuple):
-    """A route that a path fits."""
+    """A route that matches a path."""
 
     route: Route
     values: Mapping[str, bytes]

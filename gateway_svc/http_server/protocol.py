@@ -63,7 +63,7 @@ class Protocol(HttpToolsProtocol):
         self._limits = limits
         self._head_timer: asyncio.TimerHandle | None = None
         self._silent = True
-        """Until the first unfinished head, whose first byte starts the timer anew."""
+        """Until the first unfinished head, whose first byte restarts the timer."""
         self._in_head = False
         self._new = 0
         """Bytes of the piece that is being parsed, if no message had begun before it."""

@@ -1,4 +1,4 @@
-"""Who sends a request: the address of the client behind the proxies that are trusted."""
+"""The sender of a request: the address of the client behind the proxies that are trusted."""
 
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network

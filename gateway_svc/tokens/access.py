@@ -86,7 +86,7 @@ class AccessTokens:
         self.use(keys)
 
     def use(self, keys: Keys) -> None:
-        """Go on with `keys`, and verify anew what was verified with others."""
+        """Go on with `keys`, and verify again what was verified with others."""
         self._keys = keys
         self._logins = {kid: _Verifier(secret, "HS256", is_session=False) for kid, secret in keys.secrets.items()}
         self._sessions = {

@@ -1,4 +1,4 @@
-"""Wrong values are refused before anything reaches a cluster, with a sentence that says what to do."""
+"""Wrong values are refused before anything reaches a cluster, with an error message that says what to do."""
 
 from typing import Any
 

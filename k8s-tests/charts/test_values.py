@@ -42,7 +42,7 @@ CERTIFICATES = {
 }
 ANOTHERS_ETCD = {"etcd.enabled": False, "global.registry.address": "https://etcd.example.com:2379"}
 
-# By the start of the value's path; the longest that fits counts.
+# By the start of the value's path; the longest match counts.
 SERVICES = {
     **CERTIFICATES,
     "global.registry.tls.": Needs({**ANOTHERS_ETCD, "global.registry.tls.existingSecret": "their-etcd"}),

@@ -44,7 +44,7 @@ def wait_until(condition: Callable[[], T], timeout: float, *, what: str) -> T:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"waited {timeout:g} s in vain for {what}; last value: {value!r}"
+        assert time.monotonic() < deadline, f"waited {timeout:g} s without success for {what}; last value: {value!r}"
         time.sleep(0.1)
 
 

@@ -122,7 +122,7 @@ class Namespace:
         return wait_until(waits, 60, what=f"a new pod of {name} that waits")
 
     def restarts(self) -> dict[str, int]:
-        """Return how often the containers of each pod have been started anew."""
+        """Return how often the containers of each pod have been restarted."""
         return {
             pod["metadata"]["name"]: sum(
                 status["restartCount"] for status in pod["status"].get("containerStatuses", [])

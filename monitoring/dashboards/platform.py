@@ -43,7 +43,7 @@ def build() -> Dashboard:
             "What clients get, and who is there to give it. Look here first; the other two say why.",
             JOBS,
         )
-        .with_row(Row("Are promises kept?"))
+        .with_row(Row("Are the SLOs met?"))
         .with_panel(
             graph(
                 "How fast is the budget for errors spent?",
@@ -70,7 +70,7 @@ def build() -> Dashboard:
         .with_panel(
             graph(
                 "How many requests fail?",
-                "Answers of 5xx by route and status. 503 is an overload, a database that is away, or no user "
+                "Answers of 5xx by route and status. 503 is an overload, a database that is unavailable, or no user "
                 "service; 500 is a defect. Clients that hang up first count as 499 and are not here.",
                 "percentunit",
                 {
@@ -236,7 +236,7 @@ def build() -> Dashboard:
         .with_panel(
             graph(
                 "How old is what each gateway knows of logouts?",
-                "What was revoked is read every second. Older than that: the database or the user services are away, "
+                "What was revoked is read every second. Older: the database or the user services are unavailable, "
                 "and tokens that were logged out since are accepted until they expire.",
                 "s",
                 {"{{instance}}": f"revocations_age_seconds{{{GATEWAYS}}}"},
@@ -296,7 +296,7 @@ def build() -> Dashboard:
         .with_panel(
             graph(
                 "How old is what each gateway knows?",
-                "The registry is asked every 5 s. Older than that: etcd is away, or this gateway cannot reach it. "
+                "The registry is read every 5 s. Older: etcd is unavailable, or this gateway cannot reach it. "
                 "It goes on with what it knows.",
                 "s",
                 {"{{instance}}": f"registry_snapshot_age_seconds{{{GATEWAYS}}}"},

@@ -1,4 +1,4 @@
-"""Registry: who is registered in etcd, and who knows."""
+"""Registry: who is registered in etcd, and which gateways know them."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 
@@ -19,7 +19,7 @@ def build() -> Dashboard:
         .with_panel(
             states(
                 "Who holds a lease?",
-                "All user services should. None for longer than the TTL: etcd is away. One that does not: it "
+                "All user services should. None for longer than the TTL: etcd is unavailable. One that does not: it "
                 "advertises the address of another, or was frozen.",
                 {"{{instance}}": f"registry_lease_held{{{USER_SERVICES}}}"},
                 yes="held",
@@ -28,7 +28,7 @@ def build() -> Dashboard:
         )
         .with_panel(
             graph(
-                "How often does an instance register anew?",
+                "How often does an instance register again?",
                 "Times within 15 minutes, by instance and reason. A restart of etcd takes one or two; more is an "
                 "etcd that is unwell or two instances with one address (`key_overwritten`).",
                 "short",
@@ -52,11 +52,11 @@ def build() -> Dashboard:
                 },
             )
         )
-        .with_row(Row("Who knows?"))
+        .with_row(Row("Do gateways know the instances?"))
         .with_panel(
             graph(
                 "How many user services does each gateway know?",
-                "The last set is never given up, so an etcd that is away or empty takes nothing from it.",
+                "The last set is never given up, so an unavailable or empty etcd takes nothing from it.",
                 "short",
                 {"{{instance}}": f"registry_endpoints{{{GATEWAYS}}}"},
             )

@@ -22,7 +22,7 @@ def build() -> Dashboard:
             graph(
                 "How do calls end?",
                 "By method and gRPC code. A wrong password is OK here. RESOURCE_EXHAUSTED is a full hash queue, "
-                "UNAVAILABLE the database, DEADLINE_EXCEEDED or CANCELLED a caller that has gone.",
+                "UNAVAILABLE the database, DEADLINE_EXCEEDED or CANCELLED a client that cancelled the call.",
                 "ops",
                 {
                     "{{grpc_method}} {{grpc_code}}": rate(
@@ -44,7 +44,7 @@ def build() -> Dashboard:
         .with_panel(
             states(
                 "Who serves?",
-                "Gateways send calls to those that serve. Not serving: the database is away, or the instance drains.",
+                "Gateways call instances that serve. Not serving: the database is unavailable, or the instance drains.",
                 {"{{instance}}": f'serving_status{{{USER_SERVICES},service="user.v1.UserService"}}'},
                 yes="serving",
                 no="not serving",

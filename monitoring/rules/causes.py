@@ -111,7 +111,7 @@ def users_group() -> dict[str, Any]:
                 _none_up(USERS),
                 wait="1m",
                 summary="No user service answers",
-                description="Prometheus can scrape no user service: nobody can register or log in. Profiles work.",
+                description="No user service can be scraped: registering and logging in fail, profiles work.",
             ),
             _target_down(USERS),
             *_mounted_files(USERS),

@@ -20,7 +20,7 @@ class Instance:
     """One instance of a service.
 
     Raises:
-        ValueError: with a sentence, when another process could not connect to it.
+        ValueError: when another process could not connect to it.
     """
 
     address: str
@@ -49,7 +49,7 @@ class Instance:
         """Read a record's JSON, taking what Kitex takes: no weight is the default weight, tags may be null.
 
         Raises:
-            ValueError: with a sentence, when it is not the record of an instance that can be connected to.
+            ValueError: when it is not the record of an instance that can be connected to.
         """
         try:
             record: Any = json.loads(value)
@@ -80,7 +80,7 @@ def decode_at(at: str, value: bytes, lease: int) -> Instance:
     """Read the record that stands under the key `at`, whose last part must be its address.
 
     Raises:
-        ValueError: with a sentence, when the record cannot be used, or `lease` is 0: instances register under a lease.
+        ValueError: when the record cannot be used, or `lease` is 0: instances register under a lease.
     """
     if not lease:
         raise ValueError("the key has no lease")
@@ -100,7 +100,7 @@ def _check_address(address: str) -> None:
     if bracketed != (ip.version == 6) or "%" in host:
         raise ValueError("an IPv6 address must stand in brackets, without a zone, as in [::1]:8888")
     if ip.is_unspecified or ip.is_multicast:
-        raise ValueError(f"nobody can connect to {ip}")
+        raise ValueError(f"{ip} is not a connectable address")
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise ValueError("the port must be a number from 1 to 65535")
 

@@ -25,7 +25,7 @@ class Registrar(Supervisor):
     """Registers an instance under a lease, and never gives up doing so.
 
     Lease and key are compared with what they should be at the start of each session with etcd, three times in a TTL,
-    and when the key changes; what differs is put right. stop() revokes the lease, which removes the key; where etcd
+    and when the key changes; differences are corrected. stop() revokes the lease, which removes the key; where etcd
     does not answer in time, the key goes within the TTL.
     """
 
@@ -43,7 +43,7 @@ class Registrar(Supervisor):
         """Prepare to register `instance` with a lease of `ttl` seconds (etcd may make it longer).
 
         `on_change` hears whether the registration is held, each time that changes. `on_registration` hears the reason
-        of each writing of the key: "start", "reconnected" (it was gone after etcd was away), "lease_lost",
+        of each writing of the key: "start", "reconnected" (it was gone after etcd was unavailable), "lease_lost",
         "key_deleted" or "key_overwritten". Both are called from the registrar's thread and must return soon.
 
         Raises:
@@ -66,13 +66,13 @@ class Registrar(Supervisor):
         self._reason: str | None = None
         self._pace = Backoff()
         self._took_over_at = _NEVER
-        self._truce_until = _NEVER
+        self._conflict_backoff_until = _NEVER
 
     @property
     def held(self) -> bool:
         """Whether the key was there when last looked at, and its lease cannot have run out since.
 
-        Needs no I/O. An etcd that is away leaves it true until the lease may have run out.
+        Needs no I/O. An unavailable etcd leaves it true until the lease may have run out.
         """
         return time.monotonic() < self._held_until and not self._stopping.is_set()
 
@@ -104,7 +104,7 @@ class Registrar(Supervisor):
             self._tell(self._on_change, held)
 
     def _reconcile(self, client: Client, *, reconnected: bool = False) -> None:
-        self._revoke_doubtful(client)
+        self._revoke_orphans(client)
         lease_lost = not self._renew(client)
         entry, revision = client.get(self._key)
         self._has_read(revision)
@@ -122,7 +122,7 @@ class Registrar(Supervisor):
                 return  # it has just changed, and the watch will say so
             self._has_read(written_at)
         self._set_held(self._renewed_until)
-        self._truce_until = _NEVER
+        self._conflict_backoff_until = _NEVER
         if self._reason is not None:
             logger.info("registrar: %s is registered (%s)", self._key, self._reason)
             self._tell(self._on_registration, self._reason)
@@ -156,7 +156,7 @@ class Registrar(Supervisor):
         self._lease = lease
         self._renewed_until = asked_at + ttl
 
-    def _revoke_doubtful(self, client: Client) -> None:
+    def _revoke_orphans(self, client: Client) -> None:
         for lease, unknown_since in tuple(self._orphan_leases.items()):
             now = time.monotonic()
             if client.revoke(lease) or (unknown_since is not None and now - unknown_since > _GRANT_EXPIRY):
@@ -173,13 +173,13 @@ class Registrar(Supervisor):
         if entry is None or entry.lease in (0, self._lease):
             return True
         now = time.monotonic()
-        if now < self._truce_until:
+        if now < self._conflict_backoff_until:
             return False
         if now - self._took_over_at > _TRUCE:
             self._took_over_at = now
             return True
         pause = random.uniform(_TRUCE / 2, _TRUCE)  # noqa: S311
-        self._truce_until = now + pause
+        self._conflict_backoff_until = now + pause
         logger.warning(
             "registrar: %s is held by another live lease; do two instances advertise one address? "
             "Taking it over in %.0f s unless it is free before",

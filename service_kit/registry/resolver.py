@@ -122,7 +122,7 @@ class Resolver(Supervisor):
         return min(self._vanished_at.values(), default=float("inf")) + self._linger
 
     def _forget(self, now: float) -> None:
-        """Drop what vanished long ago. Only upon a list: an etcd that is away takes nothing from what is known."""
+        """Drop what vanished long ago. Only upon a list: an unavailable etcd takes nothing from what is known."""
         if any(self._records.values()):
             for address, vanished_at in tuple(self._vanished_at.items()):
                 if now - vanished_at >= self._linger:

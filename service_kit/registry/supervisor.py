@@ -114,7 +114,7 @@ class Supervisor(ABC):
             except Exception:
                 if None not in self._complaints:
                     self._complaints.add(None)
-                    logger.exception("%s: starting over after what should not happen", self._name)
+                    logger.exception("%s: unexpected error, restarting the session", self._name)
             self._check()
             attempts += 1
             if attempts % len(self._endpoints) == 0:
@@ -192,7 +192,7 @@ class Supervisor(ABC):
                 logger.exception("%s: a hook failed", self._name)
 
     def _complain(self, error: EtcdError, endpoint: str) -> None:
-        # A token that expired is nobody's concern, unless a new one is no better.
+        # An expired token is routine: it is logged only if re-authentication fails.
         quiet = error.cause.routine and not self._failing
         self._failing = True
         if error.cause not in self._complaints and not quiet:

@@ -120,7 +120,7 @@ def _mounted(name: str, sources: list[Mapping[str, str | None]], *, optional: bo
     """Return the file that `name`_FILE names and what stands in it, or None twice when no file gives the variable.
 
     Raises:
-        ValueError: with a sentence, when the file cannot be read or is empty, or both variables are set side by side.
+        ValueError: when the file cannot be read or is empty, or both variables are set side by side.
     """
     for source in sources:
         path = source.get(f"{name}_FILE")

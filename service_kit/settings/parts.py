@@ -32,7 +32,7 @@ def hosts_and_ports(value: str) -> tuple[str, ...]:
     """Split `host:port[,host:port...]`; IPv6 hosts stand in brackets. A scheme, http:// or https://, is dropped.
 
     Raises:
-        ValueError: with a sentence, when a part is not `host:port`.
+        ValueError: when a part is not `host:port`.
     """
     parts = tuple(_SCHEME.sub("", part.strip(), count=1).rstrip("/") for part in value.split(","))
     for part in parts:
@@ -46,7 +46,7 @@ def wants_tls(addresses: str) -> bool:
     """Whether `host:port[,host:port...]` begin with https://.
 
     Raises:
-        ValueError: with a sentence, when some do and some do not.
+        ValueError: when some do and some do not.
     """
     secure = {part.strip().startswith("https://") for part in addresses.split(",")}
     if len(secure) > 1:
@@ -64,7 +64,7 @@ def goes_with(value: T | None, info: ValidationInfo, other: str) -> T | None:
     """Check that a setting is set if, and only if, the one is that the field `other` above it holds.
 
     Raises:
-        ValueError: with a sentence.
+        ValueError: when only one of the two is set.
     """
     if other in info.data and (value is None) != (info.data[other] is None):
         name = other.upper()

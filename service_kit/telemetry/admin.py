@@ -43,7 +43,7 @@ _USED_UP = {errno.EMFILE, errno.ENFILE}
 logger = logging.getLogger(__name__)
 
 Probe = Callable[[], str | None]
-"""Returns None when all is well, otherwise a sentence that says what is not."""
+"""Returns None when all is well, otherwise what is wrong."""
 
 
 class AdminServer:

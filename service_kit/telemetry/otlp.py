@@ -55,7 +55,7 @@ class Tracer:
         """Read OpenTelemetry's variables and start the thread that sends; connects to nothing.
 
         Raises:
-            ValueError: with a sentence, when a variable is malformed.
+            ValueError: when a variable is malformed.
         """
         os.environ.update(variables)  # the one place that the SDK and its exporters read
         for name in [name for name, value in os.environ.items() if name.startswith("OTEL_") and not value]:

@@ -48,7 +48,7 @@ def start(variables: Mapping[str, str], *, service: str, instance: str) -> None:
         instance: which of the service's processes this is, unless the variables say otherwise.
 
     Raises:
-        ValueError: with a sentence, when a variable is malformed.
+        ValueError: when a variable is malformed.
     """
     global _tracer
     from service_kit.telemetry import otlp

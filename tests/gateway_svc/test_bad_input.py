@@ -27,7 +27,7 @@ OTHERS: dict[str, dict[str, str]] = {
     "POST /api/sessions/refresh": {"refresh_token": "vpr_x"},
     "POST /api/sessions/end": {"refresh_token": "vpr_x"},
 }
-"""The other operations with a body, with one that fits."""
+"""The other operations with a body, with a valid one."""
 
 
 def text(**changes: Any) -> bytes:

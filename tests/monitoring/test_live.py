@@ -1,4 +1,4 @@
-"""A real Prometheus watches the platform through an evening on which everything goes wrong, one thing at a time."""
+"""A real Prometheus watches the platform through a run in which everything fails, one thing at a time."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def both(name: str) -> set[Alert]:
 
 
 @dataclass
-class Evening:
+class Run:
     """What was seen of each fault, and all that Prometheus recorded."""
 
     watched_by: Prometheus
@@ -89,7 +89,7 @@ class Certificates:
         return self._authority.issue("user-svc", "gateway-svc", lifetime=lifetime)
 
 
-class Scene:
+class Setup:
     """The platform with a database and an etcd of its own, steady traffic, and Prometheus with the shipped rules."""
 
     def __init__(
@@ -104,7 +104,7 @@ class Scene:
         self.etcd, self.server, self.database, self.platform = etcd, server, database, platform
         self.certificates = certificates
         self.watch = watch
-        self.evening = Evening(watch, time.time())
+        self.run = Run(watch, time.time())
         self._lasting: set[Alert] = set()
 
     def act(
@@ -115,10 +115,10 @@ class Scene:
         Args:
             name: of the fault.
             fault: what happens.
-            raises: alerts that last to the end of the evening.
+            raises: alerts that last to the end of the run.
             passing: alerts that last as long as the fault.
         """
-        began = self.evening.faults[name] = time.time()
+        began = self.run.faults[name] = time.time()
         fault()
         wanted = self._lasting | raises | (passing or set())
         try:
@@ -127,9 +127,9 @@ class Scene:
             active = self.watch.raised
             raise AssertionError(f"{name}: missing {wanted - active}, unexpected {active - wanted}") from None
         self._lasting |= raises
-        self.evening.expected[name] = wanted
+        self.run.expected[name] = wanted
         samples = self.watch.query(f"count_over_time(ALERTS[{round(1000 * (time.time() - began))}ms])")
-        self.evening.seen[name] = {alert_of(sample["metric"]) for sample in samples} | wanted
+        self.run.seen[name] = {alert_of(sample["metric"]) for sample in samples} | wanted
 
     def over(self, remedy: Callable[[], None]) -> None:
         """Undo a fault, and wait until the alerts that came with it have gone."""
@@ -138,7 +138,7 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def evening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evening]:
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     if prometheus.binary() is None:
         pytest.skip("prometheus is not on the PATH; on Debian and Ubuntu: apt install prometheus")
     if mariadb.server_binary() is None:
@@ -159,24 +159,24 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evening]:
             token = client.post("/api/login", json=ACCOUNT).json()["token"]
         watch = stack.enter_context(Prometheus(_config(platform), tmp_path_factory.mktemp("prometheus")))
         wait_until(lambda: len(watch.query("up == 1")) == 2 and not watch.raised, 20, what="both to be scraped")
-        scene = Scene(etcd, server, database, platform, certificates, watch)
+        setup = Setup(etcd, server, database, platform, certificates, watch)
         with Traffic(partial(_mixture, platform.url, token), rate=4) as traffic:
-            _everything_goes_wrong(scene, traffic, key)
-        scene.evening.ended = time.time()
+            _everything_goes_wrong(setup, traffic, key)
+        setup.run.ended = time.time()
         if recording := os.environ.get("RECORDING"):
-            Path(recording).write_text(json.dumps(_recorded(scene.evening)), encoding="utf-8")
-        yield scene.evening
+            Path(recording).write_text(json.dumps(_recorded(setup.run)), encoding="utf-8")
+        yield setup.run
 
 
-def _recorded(evening: Evening) -> dict[str, Any]:
+def _recorded(run: Run) -> dict[str, Any]:
     """Return what monitoring/picture.py draws: the answers to the queries of the Platform dashboard."""
     answers = {
-        target["expr"]: evening.watched_by.history(filled_in(target["expr"], "15s"), evening.began, evening.ended)
+        target["expr"]: run.watched_by.history(filled_in(target["expr"], "15s"), run.began, run.ended)
         for name, panel in panels()
         if name == "platform"
         for target in panel["targets"]
     }
-    return {"began": evening.began, "ended": evening.ended, "faults": evening.faults, "answers": answers}
+    return {"began": run.began, "ended": run.ended, "faults": run.faults, "answers": answers}
 
 
 def _config(platform: Platform) -> dict[str, Any]:
@@ -208,9 +208,9 @@ async def _mixture(url: str, token: str, client: httpx.AsyncClient, number: int)
 class Faults:
     """What goes wrong; each is done, or at least begun, when its method returns."""
 
-    def __init__(self, scene: Scene, traffic: Traffic) -> None:
-        self._scene = scene
-        self._platform = scene.platform
+    def __init__(self, setup: Setup, traffic: Traffic) -> None:
+        self._scene = setup
+        self._platform = setup.platform
         self._traffic = traffic
 
     def slow_clients(self) -> None:
@@ -281,83 +281,83 @@ class Faults:
             return [each.result().status_code for each in sent]
 
 
-def _everything_goes_wrong(scene: Scene, traffic: Traffic, key: Path) -> None:
-    faults = Faults(scene, traffic)
-    platform = scene.platform
-    scene.act("a quiet day", lambda: traffic.wait_for(40), set())
-    scene.act("an instance comes and goes", faults.coming_and_going, set())
-    scene.act(
+def _everything_goes_wrong(setup: Setup, traffic: Traffic, key: Path) -> None:
+    faults = Faults(setup, traffic)
+    platform = setup.platform
+    setup.act("a quiet day", lambda: traffic.wait_for(40), set())
+    setup.act("an instance comes and goes", faults.coming_and_going, set())
+    setup.act(
         "clients send slowly", faults.slow_clients, both("LoginLatencyBudgetBurn") | both("RequestLatencyBudgetBurn")
     )
-    scene.act(
+    setup.act(
         "a flood of logins",
         faults.flood_of_logins,
         both("LoginErrorBudgetBurn") | {("PasswordHashRefusals", "warning")},
     )
-    scene.act("forged tokens", faults.forged_tokens, {("TokenVerificationFailures", "warning")})
-    scene.act("leases revoked by hand", faults.lost_leases, {("RegistryLeaseFlapping", "warning")})
-    scene.act("a table is locked", faults.locked_table, both("RequestErrorBudgetBurn"))
-    scene.act(
+    setup.act("forged tokens", faults.forged_tokens, {("TokenVerificationFailures", "warning")})
+    setup.act("leases revoked by hand", faults.lost_leases, {("RegistryLeaseFlapping", "warning")})
+    setup.act("a table is locked", faults.locked_table, both("RequestErrorBudgetBurn"))
+    setup.act(
         "a certificate is about to expire",
-        scene.certificates.nearly_expire,
+        setup.certificates.nearly_expire,
         set(),
         passing=both("TlsCertificateExpires"),
     )
-    scene.over(scene.certificates.renew)
-    scene.act("a renewed certificate is malformed", faults.malformed_certificate, {("MountedFileUnusable", "warning")})
-    scene.act(
+    setup.over(setup.certificates.renew)
+    setup.act("a renewed certificate is malformed", faults.malformed_certificate, {("MountedFileUnusable", "warning")})
+    setup.act(
         "the database is read-only", partial(faults.read_only, 1), set(), passing={("DatabaseReadOnly", "critical")}
     )
-    scene.over(partial(faults.read_only, 0))
-    scene.act(
+    setup.over(partial(faults.read_only, 0))
+    setup.act(
         "the database is killed",
-        scene.server.kill,
+        setup.server.kill,
         set(),
         passing={("DatabaseUnavailable", "critical"), ("RevocationsStale", "warning")},
     )
-    scene.over(scene.server.start)
-    scene.act(
+    setup.over(setup.server.start)
+    setup.act(
         "etcd hangs",
-        scene.etcd.suspend,
+        setup.etcd.suspend,
         set(),
         passing={("RegistryNoLease", "critical"), ("RegistrySnapshotStale", "warning")},
     )
-    scene.over(scene.etcd.resume)
-    scene.act("scanners pass by", faults.what_scanners_send, set())
+    setup.over(setup.etcd.resume)
+    setup.act("scanners pass by", faults.what_scanners_send, set())
     for process in (*platform.users, *platform.gateways):
         lines = admin(process, "/metrics").text.splitlines()
-        scene.evening.series[process.module] = sum(not line.startswith("#") for line in lines)
-    scene.act(
+        setup.run.series[process.module] = sum(not line.startswith("#") for line in lines)
+    setup.act(
         "an empty key is mounted",
         partial(_empty, key),
         {("KeyReloadFailed", "warning"), ("MountedFileUnusable", "warning")},
     )
-    scene.act(
+    setup.act(
         "the user service is killed",
         platform.users[0].kill,
         {("UserServiceDown", "critical"), ("TargetDown", "warning")},
     )
-    scene.act("the gateway is killed", platform.gateways[0].kill, {("GatewayDown", "critical")})
+    setup.act("the gateway is killed", platform.gateways[0].kill, {("GatewayDown", "critical")})
 
 
 def _empty(file: Path) -> None:
     file.write_text("")
 
 
-def test_the_alerts_that_should_be_raised_are_and_the_others_are_not(evening: Evening) -> None:
-    for fault, alerts in evening.seen.items():
-        assert alerts - MOMENTARY.get(fault, set()) == evening.expected[fault], fault
+def test_the_alerts_that_should_be_raised_are_and_the_others_are_not(run: Run) -> None:
+    for fault, alerts in run.seen.items():
+        assert alerts - MOMENTARY.get(fault, set()) == run.expected[fault], fault
 
 
-def test_every_alert_was_raised(evening: Evening) -> None:
+def test_every_alert_was_raised(run: Run) -> None:
     alerts = {(rule["alert"], rule["labels"]["severity"]) for rule in rules() if "alert" in rule}
-    assert set().union(*evening.seen.values()) == alerts
+    assert set().union(*run.seen.values()) == alerts
 
 
 @pytest.mark.parametrize("query", measurements(), ids=lambda query: query.where)
-def test_every_query_has_an_answer(evening: Evening, query: Query) -> None:
-    assert evening.watched_by.history(query.expr, evening.began, evening.ended), query.expr
+def test_every_query_has_an_answer(run: Run, query: Query) -> None:
+    assert run.watched_by.history(query.expr, run.began, run.ended), query.expr
 
 
-def test_a_process_has_few_series_whatever_clients_send(evening: Evening) -> None:
-    assert max(evening.series.values()) <= MOST_SERIES, evening.series
+def test_a_process_has_few_series_whatever_clients_send(run: Run) -> None:
+    assert max(run.series.values()) <= MOST_SERIES, run.series

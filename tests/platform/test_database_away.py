@@ -1,4 +1,4 @@
-"""The database goes away and comes back: answers say so, health says so, and nothing is restarted."""
+"""The database stops and comes back: answers say so, health says so, and nothing is restarted."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""etcd goes away and comes back while requests go on through gRPC and the database."""
+"""etcd stops and comes back while requests go on through gRPC and the database."""
 
 from collections.abc import Callable, Iterator
 
@@ -23,7 +23,7 @@ def own_etcd() -> Iterator[Etcd]:
 
 
 def outage(platform: Platform, kind: str, seconds: float) -> None:
-    """Let etcd be away for `seconds` of steady traffic, and see everyone answered and the instance back."""
+    """Stop etcd for `seconds` of steady traffic, and see everyone answered and the instance back."""
     etcd = platform.etcd
     with platform.client() as client:
         assert client.post("/api/register", json=account()).status_code == 200

@@ -44,7 +44,7 @@ Execute = Callable[..., list[Row]]
 
 
 @dataclass
-class Scene:
+class Setup:
     """A platform, a client of each gateway, and a way past them to the database."""
 
     platform: Platform
@@ -76,7 +76,7 @@ def on_sqlite(file: Path) -> Execute:
 
 
 @pytest.fixture(scope="module", params=["sqlite", "mariadb"])
-def scene(request: pytest.FixtureRequest, etcd: Etcd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def setup(request: pytest.FixtureRequest, etcd: Etcd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     folder = tmp_path_factory.mktemp("sessions")
     env: dict[str, str] = {}
     offsets = ["", ""]
@@ -99,7 +99,7 @@ def scene(request: pytest.FixtureRequest, etcd: Etcd, tmp_path_factory: pytest.T
         platform.wait_until_ready()
         urls = [f"http://127.0.0.1:{gateway.port}" for gateway in platform.gateways]
         clients = [httpx.Client(base_url=url, timeout=15, trust_env=False) for url in urls]
-        yield Scene(platform, clients, execute)
+        yield Setup(platform, clients, execute)
         for client in clients:
             client.close()
 
@@ -108,7 +108,7 @@ def scene(request: pytest.FixtureRequest, etcd: Etcd, tmp_path_factory: pytest.T
 class LiveSystem:
     """The `System` over HTTP, by way of both gateways in turn."""
 
-    scene: Scene
+    setup: Setup
     name: str
     tokens: dict[tuple[bytes, int], str] = field(default_factory=dict)
     waited: int = 0
@@ -116,14 +116,14 @@ class LiveSystem:
     turn: int = 0
 
     def open(self) -> bytes:
-        answer = self.scene.open(self.name)
+        answer = self.setup.open(self.name)
         session_id = bytes.fromhex(answer["session_id"])
         assert self._keep(session_id, answer["refresh_token"]) == 1
         return session_id
 
     def refresh(self, session_id: bytes, serial: int) -> Answer:
         self.turn += 1
-        answer = self.scene.refresh(self.tokens[session_id, serial], self.turn % 2)
+        answer = self.setup.refresh(self.tokens[session_id, serial], self.turn % 2)
         if answer.status_code != 200:
             return RESULTS[answer.json()["msg"]], 0
         return Result.ROTATED, self._keep(session_id, answer.json()["refresh_token"])
@@ -135,38 +135,38 @@ class LiveSystem:
 
     def wait(self, milliseconds: int) -> None:
         self.waited += milliseconds
-        self.scene.execute(AGE.format(milliseconds))
+        self.setup.execute(AGE.format(milliseconds))
 
     def back_up(self) -> None:
-        self.backup = self.waited, self.scene.execute("SELECT * FROM sessions")
+        self.backup = self.waited, self.setup.execute("SELECT * FROM sessions")
 
     def restore(self) -> None:
         then, rows = self.backup
-        self.scene.execute("DELETE FROM sessions")
+        self.setup.execute("DELETE FROM sessions")
         for row in rows:
             marks = ", ".join("?" for _ in row)
-            self.scene.execute(f"INSERT INTO sessions ({', '.join(row)}) VALUES ({marks})", *row.values())
-        self.scene.execute(AGE.format(self.waited - then))
+            self.setup.execute(f"INSERT INTO sessions ({', '.join(row)}) VALUES ({marks})", *row.values())
+        self.setup.execute(AGE.format(self.waited - then))
 
 
 @pytest.mark.timeout(300)
-def test_chains_keep_their_promises_on_the_platform(scene: Scene) -> None:
-    name = scene.register()
+def test_chains_hold_on_the_platform(setup: Setup) -> None:
+    name = setup.register()
     run_state_machine_as_test(
-        lambda: Chains(LiveSystem(scene, name)),  # type: ignore[arg-type]
+        lambda: Chains(LiveSystem(setup, name)),  # type: ignore[arg-type]
         settings=settings(max_examples=5, stateful_step_count=20, deadline=None, suppress_health_check=[*HealthCheck]),
     )
 
 
-def test_twenty_refreshes_at_once_get_one_token(scene: Scene) -> None:
+def test_twenty_refreshes_at_once_get_one_token(setup: Setup) -> None:
     def rotated() -> float:
-        return sum(sample(user, "session_refreshes_total", result="rotated") for user in scene.platform.users)
+        return sum(sample(user, "session_refreshes_total", result="rotated") for user in setup.platform.users)
 
-    token = scene.open(scene.register())["refresh_token"]
-    scene.execute(AGE.format(BEYOND_GRACE))
+    token = setup.open(setup.register())["refresh_token"]
+    setup.execute(AGE.format(BEYOND_GRACE))
     before = rotated()
     with ThreadPoolExecutor(20) as threads:
-        answers = [*threads.map(lambda n: scene.refresh(token, n % 2), range(20))]
+        answers = [*threads.map(lambda n: setup.refresh(token, n % 2), range(20))]
     assert {answer.status_code for answer in answers} == {200}
     (newest,) = {answer.json()["refresh_token"] for answer in answers}
     assert newest != token
@@ -181,19 +181,19 @@ def test_user_services_killed_in_refreshes_log_nobody_out(etcd: Etcd, mariadb: S
         urls = [f"http://127.0.0.1:{gateway.port}" for gateway in platform.gateways]
         with ExitStack() as stack, ThreadPoolExecutor(20) as threads:
             clients = [stack.enter_context(httpx.Client(base_url=url, timeout=15, trust_env=False)) for url in urls]
-            scene = Scene(platform, clients, database.execute)
-            name = scene.register()
-            tokens = [scene.open(name, n % 2)["refresh_token"] for n in range(20)]
+            setup = Setup(platform, clients, database.execute)
+            name = setup.register()
+            tokens = [setup.open(name, n % 2)["refresh_token"] for n in range(20)]
 
             def refresh(n: int) -> str:
                 """Present a token until there is an answer, as clients do."""
-                answer = wait_until(lambda: (got := scene.refresh(tokens[n], n % 2)).status_code != 503 and got, 30)
+                answer = wait_until(lambda: (got := setup.refresh(tokens[n], n % 2)).status_code != 503 and got, 30)
                 assert isinstance(answer, httpx.Response)
                 assert answer.status_code == 200, answer.text
                 return str(answer.json()["refresh_token"])
 
             for _ in range(ROUNDS):
-                scene.execute(AGE.format(BEYOND_GRACE))
+                setup.execute(AGE.format(BEYOND_GRACE))
                 victim = platform.users[0]
                 answers = [threads.submit(refresh, n) for n in range(20)]
                 time.sleep(random.uniform(0, 0.1))  # any moment of the calls' time

@@ -58,7 +58,7 @@ class Secured:
         return self.platform.gateways[0]
 
     def renew(self, name: str, authority: Authority, trusted: bytes | None = None) -> None:
-        """Give `name` another certificate, and wait until whoever has it in use has taken it."""
+        """Give `name` another certificate, and wait until its users have loaded it."""
         mount = self.mounts[name]
         readers = {"user-svc": [self.user], "gateway-svc": [self.gateway]}.get(name, [self.user, self.gateway])
         before = [self._taken(process, mount) for process in readers]

@@ -55,7 +55,7 @@ class EtcdProxy:
         self._channel = _connect(upstream)
 
     def hold_requests(self, method: str) -> None:
-        """Hold back each request to `method` until release(); then it is sent even if its caller has gone."""
+        """Hold back each request to `method` until release(); then it is sent even if its client has cancelled it."""
         with self._changed:
             self._held[f"request {method}"] = 0
 
@@ -82,7 +82,7 @@ class EtcdProxy:
 
         def all_requests() -> Iterator[bytes]:
             yield first
-            with suppress(grpc.RpcError):  # the caller has gone, and etcd is not to know
+            with suppress(grpc.RpcError):  # the client has cancelled the call, and etcd is not to know
                 yield from requests
 
         metadata = tuple((key, value) for key, value in context.invocation_metadata() if key in ("token", "hasleader"))

@@ -20,7 +20,7 @@ def wait_until(condition: Callable[[], T], timeout: float = 10.0, *, what: str =
             return value
         if time.monotonic() >= deadline:
             name = what or getattr(condition, "__name__", "the condition")
-            raise AssertionError(f"waited {timeout:g} s in vain for {name}; last value: {value!r}")
+            raise AssertionError(f"waited {timeout:g} s without success for {name}; last value: {value!r}")
         time.sleep(interval)
 
 

@@ -141,7 +141,7 @@ def test_a_call_whose_caller_has_gone_is_not_begun() -> None:
         wait_until(lambda: pool._work_queue.qsize() == 1)
         gone.cancel()
         last = call.future(b"last", timeout=20)
-        wait_until(lambda: pool._work_queue.qsize() == 2)  # it came after the news that the other one has gone
+        wait_until(lambda: pool._work_queue.qsize() == 2)  # queued after the other one's cancellation
         free.set()
         first.result()
         last.result()

@@ -1,4 +1,4 @@
-"""A database that is away, hangs, refuses, or is busy."""
+"""A database that is unavailable, hangs, refuses, or is busy."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +47,7 @@ def warnings(process: Process) -> list[str]:
 
 
 def is_away(client: Client) -> None:
-    """Check what everyone sees while the database is away."""
+    """Check what everyone sees while the database is unavailable."""
     assert outcome(client) is grpc.StatusCode.UNAVAILABLE
     client.wait_until_not_serving(SERVICE)
     assert outcome(client) is grpc.StatusCode.UNAVAILABLE

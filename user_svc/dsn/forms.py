@@ -26,7 +26,7 @@ def parse(text: str, password: str | None = None, files: TlsFiles | None = None)
     files, and ssl_check_hostname. A URL takes the same ones. Timeouts over 2 s are cut to that.
 
     Raises:
-        InvalidDSNError: with a sentence that says what is wrong.
+        InvalidDSNError: when the DSN cannot be used.
     """
     return _from_url(text, password, files) if _URL.match(text) else _from_go(text, password, files)
 

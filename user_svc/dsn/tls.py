@@ -23,7 +23,7 @@ class Tls:
     chain: bool
     """Whether the server's certificate must be signed by one of the authorities, the system's if there is no file."""
     name: bool
-    """Whether it must bear the host's name as well."""
+    """Whether it must contain the host's name as well."""
 
     def context(self, certificates: Certificates) -> ssl.SSLContext:
         """Return what new connections use while `certificates` are the newest."""
@@ -50,7 +50,7 @@ def read(parameters: dict[str, str], files: TlsFiles | None) -> tuple[dict[str, 
     if mode in _FALSE:
         return {"ssl_disabled": True}, None
     if mode == "preferred" and used.certificate is None:
-        return {}, None  # PyMySQL's default, which reads the system's authorities anew for each connection: 20 ms
+        return {}, None  # PyMySQL's default, which reads the system's authorities for each connection: 20 ms
     verified = mode in _TRUE
     tls = Tls(used, chain=verified, name=verified and check_name in _TRUE)
     try:

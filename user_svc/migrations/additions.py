@@ -29,7 +29,7 @@ def table(name: str, *parts: sa.schema.SchemaItem, autoincrement: bool = False) 
 
 
 def problems(tables: list[sa.Table]) -> Iterator[str]:
-    """Name the tables of other programs that bear the name of one of `tables`."""
+    """Name the tables of other programs with the name of one of `tables`."""
     inspector = sa.inspect(op.get_bind())
     for each in tables:
         if not inspector.has_table(each.name):

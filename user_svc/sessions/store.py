@@ -189,7 +189,7 @@ class SessionStore:
 
         DatabaseUnavailableError: when the database cannot be used.
         TimeoutError: when no statement may begin any more before the deadline.
-        CancelledError: when the caller has gone.
+        CancelledError: when the client cancelled the call.
 
     A statement that the database rolled back is executed again while the deadline allows.
     """

@@ -28,7 +28,7 @@ name in a label of at most 63.
 {{- end }}
 
 {{/*
-The release's name as a Service may bear it (RFC 1035): no digit first, and no dots.
+The release's name as a Service may have it (RFC 1035): no digit first, and no dots.
 */}}
 {{- define "vp.release" -}}
 {{- regexReplaceAll "^([0-9])" (replace "." "-" .Release.Name) "r${1}" -}}

@@ -31,7 +31,7 @@ Parameters: root, port.
 {{- end }}
 
 {{/*
-The way to etcd: pods of its chart, or wherever global.registry.address points.
+The way to etcd: pods of its chart, or the addresses in global.registry.address.
 */}}
 {{- define "vp.network.registry" -}}
 {{- with .Values.global.registry.address -}}

@@ -1,5 +1,5 @@
 {{/*
-A Secret that is made once. It is a hook and so stands in no manifest: an upgrade or a rollback would write what is in
+A Secret that is generated once. It is a hook and so stands in no manifest: an upgrade or a rollback would write what is in
 one over a key that was rotated since. It is rendered only while the cluster has no such Secret. Parameters:
   root, name
   values   a list of dicts: key, given (an operator's value, or empty for a random one), setting (that of `given`)
@@ -36,7 +36,7 @@ data:
 {{- end }}
 
 {{/*
-The annotations of what is made once.
+The annotations of what is generated once.
 */}}
 {{- define "vp.onceHook" -}}
 helm.sh/hook: pre-install,pre-upgrade
@@ -47,7 +47,7 @@ helm.sh/hook-delete-policy: hook-failed
 {{/*
 Not empty when there is a cluster to look things up in. A cluster answers with a list, even an empty one, and even for a
 namespace that is yet to be created; rendering without one answers nothing, whatever API versions it was told. Helm
-keeps its releases in Secrets of this namespace and lists them itself, so whoever installs has the right to.
+keeps its releases in Secrets of this namespace and lists them itself, so the installer has that right.
 */}}
 {{- define "vp.cluster" -}}
 {{- with lookup "v1" "Secret" .Release.Namespace "" }}{{ .kind }}{{ end -}}

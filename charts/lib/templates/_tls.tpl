@@ -1,6 +1,6 @@
 {{/*
 TLS between the parts of the platform: each chart has one certificate, for the connections that it takes and for those
-that it makes. Its Secret is the operator's, cert-manager's, or made once. No certificate has a common name: etcd would
+that it makes. Its Secret is the operator's, cert-manager's, or generated. No certificate has a common name: etcd would
 take it for the name of a user.
 */}}
 
@@ -86,7 +86,7 @@ the CA).
 
 {{/*
 The Secrets of a release's certificates, or cert-manager's Certificates. Rendered by the chart that is installed, for
-itself and the charts below it: what is made once must be signed by one CA, which no other chart would see. Made by
+itself and the charts below it: what is generated must be signed by one CA, which no other chart would see. Made by
 hooks, as `vp.secret` makes a Secret.
 */}}
 {{- define "vp.tls.secrets" -}}
@@ -145,7 +145,7 @@ The charts of the release whose certificates no Secret of the operator's holds, 
 {{- end }}
 
 {{/*
-The names of the Secrets that are made once, as a list.
+The names of the Secrets that are generated, as a list.
 */}}
 {{- define "vp.tls.kept" -}}
 {{- $names := list -}}
@@ -161,7 +161,7 @@ The names of the Secrets that are made once, as a list.
 {{- end }}
 
 {{/*
-The CA that signs what is made once, as cert, key, and bundle (what is trusted), in base64; `new` when it is made now.
+The CA that signs what is generated, as cert, key, and bundle (what is trusted), in base64; `new` when it is made now.
 Parameters: root; first, the context of a chart that needs a certificate; live, the name of a Secret that has one.
 */}}
 {{- define "vp.tls.ca" -}}
@@ -182,7 +182,7 @@ Parameters: root; first, the context of a chart that needs a certificate; live, 
 {{- else if $root.Values.global.tls.caSecret -}}
 {{- fail (printf "global.tls.caSecret names the Secret %s, and the namespace %s has none of that name: the release that was installed first makes it, as RELEASE-mtls-ca." $name $namespace) -}}
 {{- else if .live -}}
-{{- fail (printf "the Secret %s is gone, and its CA signed what the Secret %s holds. Restore it, or have all certificates made anew: docs/tls-charts.md has the steps under 'A new CA'." $name .live) -}}
+{{- fail (printf "the Secret %s is gone, and its CA signed what the Secret %s holds. Restore it, or have all certificates generated again: docs/tls-charts.md has the steps under 'A new CA'." $name .live) -}}
 {{- else -}}
 {{- if has $root.Chart.Name (list "user-svc" "gateway-svc") -}}
 {{- range (lookup "v1" "Secret" $namespace "").items -}}

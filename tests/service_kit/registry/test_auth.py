@@ -53,7 +53,7 @@ def test_auth_is_turned_on_with_a_token_that_expires(quick_etcd: Etcd, caplog: p
         assert harness.reasons == ["start"]
         quick_etcd.delete(harness.key)
         harness.back()
-        assert warnings(caplog) == [], "an expired token is nobody's concern"
+        assert warnings(caplog) == [], "an expired token is routine"
         assert caplog.text.count("etcd has its authentication on") == 2
         assert REGISTRY.get_sample_value("registry_auth_off") == 0
         quick_etcd.authenticate(ROOT)

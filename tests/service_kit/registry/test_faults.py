@@ -202,4 +202,4 @@ def test_another_etcd_behind_the_same_connection(own_etcd: Etcd) -> None:
             harness.etcd = wiped_etcd
             harness.back()
             watches = proxy.calls["Watch"]
-            assert watches >= 4, "both have begun their watches anew"
+            assert watches >= 4, "both have restarted their watches"

@@ -111,7 +111,7 @@ def test_one_that_vanished_lingers(etcd: Etcd, prefix: str, relist: float) -> No
 def test_one_that_returns_in_time_never_left(etcd: Etcd, prefix: str) -> None:
     put(etcd, prefix, A, B)
     with following(etcd.endpoint, prefix, linger=1.0, relist=0.1) as seen:
-        for _ in range(2):  # each time anew
+        for _ in range(2):  # each time again
             delete(etcd, prefix, B)
             stays(lambda: seen.shown == (A, B), 0.6)
             put(etcd, prefix, B)

@@ -143,7 +143,7 @@ def test_a_full_pipe_loses_no_line(blocking: bool) -> None:
     child = subprocess.Popen(program(source), stderr=into)
     os.close(into)
     with os.fdopen(out, "rb", buffering=0) as reader:
-        first = reader.read(1)  # whoever reads later reads from a pipe that was full
+        first = reader.read(1)  # later readers read from a pipe that was full
         rest = b"".join(iter(lambda: reader.read(100), b""))
     assert child.wait(30) == 0
     numbers = [tuple(json.loads(line)["number"]) for line in (first + rest).splitlines()]

@@ -100,7 +100,7 @@ class Chains(RuleBasedStateMachine):
     def use_by_both(self) -> None:
         """Beyond GRACE a chain that two parties use is at its end after three presentations, or four after a restore.
 
-        A restored database gives serials anew that were given before, to whoever presents what it knows.
+        A restored database gives serials again that were given before, to any client that presents a known one.
         """
         self.is_stolen_from = True
         results = []

@@ -23,7 +23,7 @@ _Moment = sa.DateTime().with_variant(mysql.DATETIME(fsp=3), "mysql", "mariadb")
 
 
 def upgrade() -> None:
-    """Add what is missing, unless something else bears one of the names."""
+    """Add what is missing, unless something else has one of the names."""
     tables = [_sessions(), _revocations()]
     held = {column["name"].lower(): column for column in sa.inspect(op.get_bind()).get_columns("users")}
     if problems := [*_column_problems(held), *additions.problems(tables)]:
@@ -44,7 +44,7 @@ def _added() -> tuple["sa.Column[object]", ...]:
 
 
 def _column_problems(held: "dict[str, sa.engine.interfaces.ReflectedColumn]") -> Iterator[str]:
-    """Name the columns of an adopted table that bear the name of one of ours and are something else."""
+    """Name the columns of an adopted table with the name of one of ours and are something else."""
     kinds: dict[str, tuple[type[object], str]] = {
         "disabled_at": (sa.DateTime, "a DATETIME that is NULL by default"),
         "generation": (sa.Integer, "an INT UNSIGNED of 0 by default"),

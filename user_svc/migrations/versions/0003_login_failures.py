@@ -14,7 +14,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add the table, unless another one bears its name."""
+    """Add the table, unless another one has its name."""
     tables = [
         additions.table(
             "login_failures",
