@@ -62,7 +62,7 @@ def test_unknown_name_is_refused(contexts: Path, monkeypatch: pytest.MonkeyPatch
         select()
 
 
-def test_cluster_of_this_project_is_known_by_its_folder(contexts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_cluster_is_identified_by_its_folder(contexts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     switch(contexts, "local")
     monkeypatch.setenv("CLUSTER_DIR", str(contexts.parent))
     assert select() == Context("local", "local")

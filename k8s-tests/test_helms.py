@@ -138,7 +138,7 @@ def test_key_outlives_a_first_install_that_fails(gate: Gate, program: str) -> No
     assert gate.key() == made
 
 
-def test_upgrade_without_hooks_is_mended_by_creating_the_secret(gate: Gate) -> None:
+def test_creating_the_secret_repairs_upgrades_without_hooks(gate: Gate) -> None:
     gate.release.install(GATEWAY, "--no-hooks", "--wait=false")
     assert gate.namespace.get("Secret", f"{gate.name}-jwt") is None
     with pytest.raises(HelmError, match=f"the Secret {gate.name}-jwt is gone, and the running Deployment"):
@@ -188,14 +188,12 @@ def test_changed_secret_is_refused(platform: Platform, program: str, chart: str,
     assert base64.b64encode(OTHER.encode()).decode() in made["data"].values()
 
 
-def test_a_dry_run_that_does_not_ask_the_cluster_is_refused(gate: Gate) -> None:
+def test_client_side_dry_run_is_refused(gate: Gate) -> None:
     with pytest.raises(HelmError, match="no cluster to look for the Secret"):
         gate.release.install(GATEWAY, "--dry-run=client")
 
 
-def test_revision_of_an_older_chart_is_left_and_not_gone_back_to(
-    platform: Platform, program: str, tmp_path: Path
-) -> None:
+def test_older_chart_revisions_are_not_reapplied(platform: Platform, program: str, tmp_path: Path) -> None:
     gate = Gate(platform.namespace, program, older_chart(tmp_path))
     try:
         gate.release.install(GATEWAY, "--wait=false")

@@ -162,7 +162,7 @@ def rolled_to(three: Platform, state: str) -> bool:
     )
 
 
-def test_members_and_their_sidecars_ask_for_what_they_use(three: Platform, figures: Record) -> None:
+def test_member_requests_match_their_use(three: Platform, figures: Record) -> None:
     asked = {name: value for pod in three.namespace.live("etcd") for name, value in requested(pod, "memory").items()}
     held = wait_until(
         lambda: covering(Usage(three.namespace).memory(), asked), 60, what="a measurement of each container"
@@ -176,7 +176,7 @@ def covering(measured: dict[Container, float], containers: Collection[Container]
     return measured if measured.keys() >= set(containers) else {}
 
 
-def test_member_count_of_a_live_etcd_cannot_be_changed(three: Platform) -> None:
+def test_live_etcd_member_count_is_fixed(three: Platform) -> None:
     values = {**VALUES, "etcd": SMALL["etcd"]}
     with pytest.raises(HelmError, match="replicaCount is 1, and the running etcd has 3"):
         three.release.upgrade(values)

@@ -96,7 +96,7 @@ def test_rules_and_dashboards_are_there(monitored: Platform) -> None:
     assert sorted(dashboards) == ["video-platform", "video-platform-registry", "video-platform-user-service"]
 
 
-def test_what_helm_keeps_of_a_release_fits_into_a_secret(monitored: Platform) -> None:
+def test_helm_stores_the_release_in_one_secret(monitored: Platform) -> None:
     kept = monitored.namespace.list_all("Secret", "owner=helm")
     assert kept
     for secret in kept:

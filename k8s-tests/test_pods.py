@@ -106,7 +106,7 @@ def test_strict_dry_run(platform: Platform) -> None:
         assert platform.namespace.cluster.dry_run(manifest, platform.namespace.name) == []
 
 
-def test_the_same_again_warns_of_nothing_and_changes_no_pod(platform: Platform) -> None:
+def test_repeated_upgrade_changes_no_pod(platform: Platform) -> None:
     before = {pod["metadata"]["uid"] for name in ALL for pod in platform.namespace.live(name)}
     platform.release.upgrade(platform.values)
     assert platform.release.warnings == ""

@@ -108,7 +108,7 @@ def _some_things_go_wrong(watched: Watched, traffic: Traffic) -> None:
         platform.restore()
 
 
-def test_each_pod_is_scraped_once_under_the_labels_that_rules_select(watched: Watched) -> None:
+def test_each_pod_is_scraped_once_with_rule_labels(watched: Watched) -> None:
     platform = watched.platform
     found = {target["labels"]["pod"]: (target["labels"], target["health"]) for target in watched.by.targets}
     assert len(found) == len(watched.by.targets)
@@ -128,7 +128,7 @@ def test_each_pod_is_scraped_once_under_the_labels_that_rules_select(watched: Wa
     }
 
 
-def test_every_query_of_panels_rules_and_pages_has_an_answer(watched: Watched) -> None:
+def test_every_query_has_a_result(watched: Watched) -> None:
     end = time.time()
     queries = [
         query for query in measurements(*watched.rules.values()) if not any(name in query.expr for name in OF_FILES)
@@ -138,7 +138,7 @@ def test_every_query_of_panels_rules_and_pages_has_an_answer(watched: Watched) -
     assert not unanswered
 
 
-def test_what_went_wrong_is_told_for_as_long_as_it_has_to_be(watched: Watched) -> None:
+def test_refusal_reasons_are_kept_for_clients(watched: Watched) -> None:
     """While it lasted, nothing else was; the budget stays burnt."""
     wait_until(lambda: watched.by.raised == LASTING, 60, what=f"only {LASTING} to be raised")
 

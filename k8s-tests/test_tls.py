@@ -70,7 +70,7 @@ def own_certificates(namespace: Namespace) -> dict[str, Any]:
     return {chart: {**SMALL[chart], "tls": {"existingSecret": f"own-{chart}"}} for chart in wanted}
 
 
-def test_it_is_turned_on_and_off_with_certificates_of_our_own(platform: Platform, figures: Record) -> None:
+def test_tls_is_toggled_with_own_certificates(platform: Platform, figures: Record) -> None:
     platform.install()
     user = platform.register()
     values = {**own_certificates(platform.namespace), "global": ON}
@@ -124,7 +124,7 @@ def test_three_members_start_over_with_tls(platform: Platform, figures: Record) 
 
 
 @pytest.mark.faults
-def test_cert_manager_issues_and_renews_without_a_lost_request(platform: Platform, figures: Record) -> None:
+def test_cert_manager_renewal_loses_no_request(platform: Platform, figures: Record) -> None:
     """With certificates that are renewed every half a minute."""
     namespace = platform.namespace
     if not namespace.cluster.get("CustomResourceDefinition", "certificates.cert-manager.io"):

@@ -19,7 +19,7 @@ def test_null_leaves_the_number_to_others(service: str) -> None:
         assert deployment["metadata"]["annotations"]["video-platform/replica-count"] == ""
 
 
-def test_mysql_takes_the_connections_of_an_autoscaler_we_do_not_know() -> None:
+def test_mysql_allows_for_unknown_autoscalers() -> None:
     values = {
         "user-svc": {"replicaCount": None, "autoscaling": {"maxReplicas": 4}},
         "mysql": {"resources": {"limits": None}},
@@ -49,7 +49,7 @@ def test_examples_of_the_page_render() -> None:
     assert sum("HorizontalPodAutoscaler" in found for found in kinds) >= 2
 
 
-def test_keda_s_example_asks_for_this_release_s_queue() -> None:
+def test_keda_example_queries_this_releases_queue() -> None:
     (values,) = [values for values in _examples() if "ScaledObject" in str(values)]
     manifests = render("video-platform", values, release="second")
     scaled = of_kind(manifests, "ScaledObject")
@@ -61,6 +61,6 @@ def test_keda_s_example_asks_for_this_release_s_queue() -> None:
     assert "password_hash_queue_depth" in trigger["metadata"]["query"]
 
 
-def test_rendered_without_a_cluster_an_autoscaler_s_number_is_left_alone() -> None:
+def test_plain_rendering_leaves_autoscaled_replicas_alone() -> None:
     values = merged(nested("user-svc.autoscaling.enabled", True), nested("user-svc.replicaCount", 5))
     assert "replicas" not in of_kind(render("video-platform", values), "Deployment", "vp-user-svc")["spec"]

@@ -65,7 +65,7 @@ def test_objects_of_operators_are_installed_with_the_release(chart: str) -> None
 
 
 @pytest.mark.parametrize("chart", NAMES[:-1])
-def test_services_have_what_their_clients_or_clouds_ask_for(chart: str) -> None:
+def test_services_accept_cloud_settings(chart: str) -> None:
     wanted = {"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv4", "IPv6"]}
     values = {"service": {"labels": LABELS, "annotations": ANNOTATIONS, **wanted}, "global": {"ipFamilies": ["IPv6"]}}
     manifests = render(chart, values)
@@ -84,7 +84,7 @@ def test_ingress_without_hosts_takes_every_host() -> None:
 
 @pytest.mark.parametrize("chart", ["user-svc", "gateway-svc", "etcd"])
 @pytest.mark.parametrize("least", [1, 0, "60%"])
-def test_budget_says_how_many_stay_or_how_many_go(chart: str, least: int | str) -> None:
+def test_budget_has_min_available_or_max_unavailable(chart: str, least: int | str) -> None:
     replicas = {"replicaCount": 3}
     budget = of_kind(render(chart, replicas), "PodDisruptionBudget")["spec"]
     assert (budget["maxUnavailable"], "minAvailable" in budget) == (1, False)
@@ -93,7 +93,7 @@ def test_budget_says_how_many_stay_or_how_many_go(chart: str, least: int | str) 
     assert (budget["minAvailable"], "maxUnavailable" in budget) == (least, False)
 
 
-def test_unready_services_can_be_evicted_and_members_of_etcd_cannot() -> None:
+def test_unready_services_but_no_etcd_members_are_evicted() -> None:
     manifests = render("video-platform", {"etcd": {"replicaCount": 3}})
     policies = {
         name: of_kind(manifests, "PodDisruptionBudget", f"vp-{name}")["spec"]["unhealthyPodEvictionPolicy"]

@@ -33,7 +33,7 @@ def test_every_pod_s_pool_fits(values: dict[str, Any], connections: int) -> None
     ("memory", "connections"),
     [("1Gi", 682), ("1024Mi", 682), (2**30, 682), ("1073741824", 682), ("1.5Gi", 1131), ("2G", 1131), ("512Mi", 151)],
 )
-def test_server_takes_no_more_than_its_memory_is_enough_for(memory: str | int, connections: int) -> None:
+def test_server_connections_match_its_memory(memory: str | int, connections: int) -> None:
     values = {"user-svc": {"autoscaling": {"enabled": True}}, "mysql": {"resources": {"limits": {"memory": memory}}}}
     assert _taken("video-platform", values) == str(connections)
 

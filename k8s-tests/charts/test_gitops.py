@@ -74,7 +74,7 @@ def test_argo_cd_renders_its_application_alike_each_time() -> None:
     assert "Secret" not in {manifest["kind"] for manifest in first}
 
 
-def test_argo_cd_without_named_secrets_is_refused_each_time() -> None:
+def test_argo_cd_without_named_secrets_is_refused() -> None:
     for more in ((), ("--skip-tests",)):
         with pytest.raises(RefusedError) as refusal:
             render("video-platform", {}, *ARGO_CD, *more, ci=False)

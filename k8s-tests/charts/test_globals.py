@@ -70,12 +70,12 @@ IMAGE = {"image": "registry.example.com/team/users:7", "imagePullPolicy": "Alway
     [("user-svc", {"image": OWN}), ("video-platform", {"user-svc": {"image": OWN}})],
     ids=["user-svc", "video-platform"],
 )
-def test_etcd_s_sidecar_runs_the_user_service_s_image(chart: str, values: dict[str, Any]) -> None:
+def test_etcd_sidecar_runs_the_user_service_image(chart: str, values: dict[str, Any]) -> None:
     assert _sidecar(chart, values) == IMAGE
 
 
 @pytest.mark.parametrize(("chart", "path"), [("etcd", ()), ("gateway-svc", ("etcd",)), ("video-platform", ("etcd",))])
-def test_etcd_s_sidecar_runs_an_image_of_its_own(chart: str, path: tuple[str, ...]) -> None:
+def test_etcd_sidecar_may_run_its_own_image(chart: str, path: tuple[str, ...]) -> None:
     values: dict[str, Any] = {"auth": {"image": OWN}}
     for name in path:
         values = {name: values}

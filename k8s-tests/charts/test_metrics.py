@@ -99,7 +99,7 @@ def _monitored(kind: str) -> list[Manifest]:
 
 
 @pytest.mark.parametrize("kind", ["podMonitor", "serviceMonitor"])
-def test_monitors_give_the_series_the_job_and_the_release_that_rules_select(kind: str) -> None:
+def test_monitors_set_the_labels_of_rules(kind: str) -> None:
     for monitor in _monitored(kind):
         spec = monitor["spec"]
         assert spec["jobLabel"] == "app.kubernetes.io/name"
@@ -169,7 +169,7 @@ def _try(promtool: str, content: dict[str, Any], rules: dict[str, Any], folder: 
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
-def test_rules_of_a_release_do_for_it_what_the_rules_do(case: Path, promtool: str, tmp_path: Path) -> None:
+def test_release_rules_equal_the_general_rules(case: Path, promtool: str, tmp_path: Path) -> None:
     content = _moved(case, "second")
     for test in _expected(content):
         for alert in test["exp_alerts"]:
@@ -179,7 +179,7 @@ def test_rules_of_a_release_do_for_it_what_the_rules_do(case: Path, promtool: st
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
-def test_what_happens_to_a_release_beside_it_raises_no_alert(case: Path, promtool: str, tmp_path: Path) -> None:
+def test_another_releases_faults_raise_no_alert(case: Path, promtool: str, tmp_path: Path) -> None:
     content = _moved(case, "first")
     chart = _chart_of(case)
     here = 'up{job="%s",namespace="%s",release="second",pod="up",instance="10.0.9.9:9090"}'
@@ -190,7 +190,7 @@ def test_what_happens_to_a_release_beside_it_raises_no_alert(case: Path, promtoo
     _try(promtool, content, _rules(chart, "second"), tmp_path)
 
 
-def test_each_dashboard_is_there_once_and_as_it_is_generated() -> None:
+def test_each_generated_dashboard_is_shipped_once() -> None:
     manifests = render("video-platform", dict.fromkeys(SERVICES, DASHBOARDS))
     maps = [m for m in manifests if m["kind"] == "ConfigMap" and m["metadata"]["name"].endswith("-dashboards")]
     found = [(name, text) for m in maps for name, text in m["data"].items()]
@@ -209,7 +209,7 @@ def test_dashboards_go_where_the_sidecar_looks() -> None:
     assert found["metadata"]["namespace"] == "grafana"
 
 
-def test_the_values_that_operators_are_given_make_all_there_is() -> None:
+def test_monitoring_values_render_all_operator_objects() -> None:
     (text,) = re.findall(
         r"```yaml\n# helm install vp charts/video-platform.*?\n(.*?)```", OPERATIONS.read_text(), re.DOTALL
     )

@@ -92,7 +92,7 @@ def test_mysql_s_two_mounts_of_one_volume_stay() -> None:
 
 
 @pytest.mark.parametrize("chart", WORKLOADS)
-def test_a_workload_s_own_spec_is_laid_over_too(chart: str) -> None:
+def test_workload_spec_overrides_apply(chart: str) -> None:
     name = _spec(WORKLOADS[chart])
     spec = _workload(chart, {name: {"minReadySeconds": 7, "template": {"metadata": {"labels": {"a": "b"}}}}})["spec"]
     assert spec["minReadySeconds"] == 7

@@ -61,7 +61,7 @@ def test_no_secret_is_anywhere_but_in_secrets(variant: str) -> None:
                     assert is_file or "secretKeyRef" in variable["valueFrom"], f"{name}: {variable['name']}"
 
 
-def test_current_and_previous_keys_are_files_of_one_volume() -> None:
+def test_all_keys_are_files_of_one_volume() -> None:
     """Variables are never read again, and files of two volumes may be of different versions of the Secret."""
     pod = of_kind(render("gateway-svc"), "Deployment")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -190,7 +190,7 @@ def test_services_of_a_release_find_each_other() -> None:
         assert of_kind(manifests, "Service", "vp-mysql")
 
 
-def test_peers_elsewhere_are_used_in_place_of_the_release_s_own() -> None:
+def test_external_peers_replace_the_releases_own() -> None:
     values = {
         "etcd": {"enabled": False},
         "mysql": {"enabled": False},
@@ -215,7 +215,7 @@ def test_peers_elsewhere_are_used_in_place_of_the_release_s_own() -> None:
             assert env["DB_DSN"] == dsn
 
 
-def test_no_image_of_ours_can_be_pulled_from_a_name_that_others_could_take() -> None:
+def test_image_names_have_no_unowned_registry() -> None:
     ours = {
         container["image"]
         for _, pod in _pods({})
@@ -226,7 +226,7 @@ def test_no_image_of_ours_can_be_pulled_from_a_name_that_others_could_take() -> 
     assert ours == {f"localhost/video-platform/{name}:{version}" for name in ("user-svc", "gateway-svc")}
 
 
-def test_the_sidecar_of_etcd_runs_the_user_service_s_image() -> None:
+def test_etcd_sidecar_runs_the_user_service_image() -> None:
     manifests = render("video-platform", WITH_EVERYTHING["with authentication"])
     user, etcd = (
         of_kind(manifests, kind, name)["spec"]["template"]["spec"]

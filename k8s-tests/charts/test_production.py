@@ -44,7 +44,7 @@ def test_three_members_of_etcd_have_a_budget(manifests: list[Manifest]) -> None:
 
 
 @pytest.mark.parametrize("name", ["vp-gateway-svc", "vp-user-svc", "vp-etcd"])
-def test_no_two_pods_share_a_node_while_another_is_free(manifests: list[Manifest], name: str) -> None:
+def test_pods_spread_over_free_nodes(manifests: list[Manifest], name: str) -> None:
     kind = "StatefulSet" if name == "vp-etcd" else "Deployment"
     spread: dict[str, Any] = {c["topologyKey"]: c for c in _pod(manifests, kind, name)["topologySpreadConstraints"]}
     assert spread["kubernetes.io/hostname"]["whenUnsatisfiable"] == "DoNotSchedule"

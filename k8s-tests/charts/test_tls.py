@@ -122,7 +122,7 @@ def test_mysql_takes_encrypted_connections_with_certificates_alone() -> None:
     assert sidecar["image"] == pod["containers"][0]["image"]
 
 
-def test_mysql_without_tls_takes_the_account_as_it_was() -> None:
+def test_mysql_without_tls_accepts_the_old_account() -> None:
     """An account that was made to need a certificate would lock everybody out after a rollback."""
     manifests = render("mysql")
     account = of_kind(manifests, "ConfigMap")["data"]["account.sql"]
@@ -152,7 +152,7 @@ ELSEWHERE: dict[str, Any] = {
     ],
     ids=["our certificate", "theirs", "their CA alone"],
 )
-def test_etcd_elsewhere_is_spoken_to_as_its_address_says(values: dict[str, Any], files: dict[str, str]) -> None:
+def test_external_etcd_uses_its_address_scheme(values: dict[str, Any], files: dict[str, str]) -> None:
     manifests = render("video-platform", merged(ELSEWHERE, values))
     for name in ("vp-user-svc", "vp-gateway-svc"):
         pod = _pod(manifests, "Deployment", name)
@@ -186,7 +186,7 @@ def test_cert_manager_issues_a_certificate_for_each_chart() -> None:
 
 
 @pytest.mark.parametrize("chart", NAMES)
-def test_certificates_are_made_by_the_chart_that_is_installed(chart: str) -> None:
+def test_the_installed_chart_generates_certificates(chart: str) -> None:
     made = UMBRELLA_MADE if chart == "video-platform" else {**MADE, **dict.fromkeys(_below(chart), MADE)}
     names = [m["metadata"]["name"] for m in render(chart, merged(MANAGED, made)) if m["kind"] == "Certificate"]
     expected = SERVICES if chart == "video-platform" else (chart, *_below(chart))
@@ -249,9 +249,7 @@ ca: {{ $ca.cert }}
 
 
 @pytest.mark.parametrize("chart", SERVICES)
-def test_certificates_made_once_have_names_and_no_common_name(
-    certificates: dict[str, x509.Certificate], chart: str
-) -> None:
+def test_generated_certificates_have_sans_but_no_cn(certificates: dict[str, x509.Certificate], chart: str) -> None:
     certificate = certificates[chart]
     assert list(certificate.subject) == []
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
@@ -266,6 +264,6 @@ def test_certificates_made_once_have_names_and_no_common_name(
     assert {name.value for name in verified} == DNS_NAMES[chart]
 
 
-def test_only_clients_of_etcd_have_the_name_it_takes(certificates: dict[str, x509.Certificate]) -> None:
+def test_only_etcd_clients_have_its_client_name(certificates: dict[str, x509.Certificate]) -> None:
     assert {name for name in SERVICES if "etcd-client" in DNS_NAMES[name]} == {"gateway-svc", "user-svc", "etcd"}
     assert all(certificates[name].issuer == certificates["ca"].subject for name in SERVICES)

@@ -44,7 +44,7 @@ def test_proxies_pass_each_answer_on(proxied: str, username: str) -> None:
         check(flow(httpx_sender(client), username), username)
 
 
-def test_too_large_a_body_is_413_behind_a_proxy(proxied: str) -> None:
+def test_proxied_oversized_body_is_413(proxied: str) -> None:
     with httpx.Client(base_url=proxied, trust_env=False, timeout=10) as client:
         for size in (70_000, 1_000_000):
             answer = client.post("/api/login", content=b"x" * size, headers={"Content-Type": "application/json"})

@@ -77,9 +77,7 @@ def test_a_demoted_primary_is_left_for_its_successor(
         assert client.metric("grpc_server_handled_total", grpc_code="INTERNAL", grpc_method="Register") == 0
 
 
-def test_connections_to_a_read_only_server_are_replaced_once_a_second(
-    pair: tuple[Database, Database], tmp_path: Path
-) -> None:
+def test_read_only_connections_are_replaced_every_second(pair: tuple[Database, Database], tmp_path: Path) -> None:
     first, _ = pair
     with service(pair, tmp_path) as (client, proxy):
         assert client.register("before").code == 200
@@ -90,7 +88,7 @@ def test_connections_to_a_read_only_server_are_replaced_once_a_second(
             assert 2 <= proxy.accepted - before <= 10
 
 
-def test_wrong_passwords_that_cannot_be_counted_are_no_answer(pair: tuple[Database, Database], tmp_path: Path) -> None:
+def test_uncountable_wrong_passwords_get_no_answer(pair: tuple[Database, Database], tmp_path: Path) -> None:
     first, _ = pair
     with service(pair, tmp_path) as (client, _proxy):
         assert client.register("before").code == 200
@@ -111,7 +109,7 @@ def test_a_primary_that_accepts_writes_again_is_used(pair: tuple[Database, Datab
         wait_until(lambda: register(client, "after") is grpc.StatusCode.OK, BACK)
 
 
-def test_no_hash_is_renewed_on_a_read_only_database(pair: tuple[Database, Database], tmp_path: Path) -> None:
+def test_read_only_database_renews_no_hash(pair: tuple[Database, Database], tmp_path: Path) -> None:
     first, _ = pair
     with service(pair, tmp_path) as (client, _proxy):
         assert client.register("before").code == 200

@@ -91,7 +91,7 @@ def test_a_statement_that_was_rolled_back_is_repeated(client: Client, database: 
 
 
 @pytest.mark.parametrize("delivered", [True, False], ids=["committed", "not committed"])
-def test_a_registration_whose_connection_is_lost_is_one_row(
+def test_lost_connection_in_register_leaves_one_row(
     client: Client, database: Database, proxy: TcpProxy, *, delivered: bool
 ) -> None:
     proxy.lose(b"INSERT INTO users", delivered=delivered)
@@ -102,7 +102,7 @@ def test_a_registration_whose_connection_is_lost_is_one_row(
     assert client.register("alice").code == 409
 
 
-def test_only_the_row_of_the_call_itself_is_no_duplicate(client: Client, database: Database) -> None:
+def test_only_the_calls_own_row_is_no_duplicate(client: Client, database: Database) -> None:
     engines = Engines(dsn.parse(database.go_dsn))
     store = Store(engines)
     user_id = store.add("alice", "hash")

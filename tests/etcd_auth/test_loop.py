@@ -148,9 +148,7 @@ def test_it_goes_on_after_a_wipe(etcd: Etcd, loop: Loop) -> None:
     ],
     ids=lambda value: "-".join(value[:2]) if isinstance(value, tuple) else "",
 )
-def test_what_was_changed_by_hand_is_put_right_and_logged(
-    etcd: Etcd, loop: Loop, change: tuple[str, ...], said: str
-) -> None:
+def test_manual_changes_are_corrected_and_logged(etcd: Etcd, loop: Loop, change: tuple[str, ...], said: str) -> None:
     wait_until(loop.on.exists, 15)
     wait_until(lambda: "authentication is on" in loop.log, 15)
     before = len(loop.log)
@@ -174,7 +172,7 @@ def test_accounts_that_exist_are_taken_over(etcd: Etcd, tmp_path: Path) -> None:
     assert not loop.on.exists(), "nobody is there to vouch for it"
 
 
-def test_a_lost_root_password_is_said_and_changes_nothing(etcd: Etcd, loop: Loop, tmp_path: Path) -> None:
+def test_lost_root_password_is_reported(etcd: Etcd, loop: Loop, tmp_path: Path) -> None:
     wait_until(loop.on.exists, 15)
     (tmp_path / "second").mkdir()
     with Loop(etcd, tmp_path / "second", ROOT_PASSWORD_FILE="", ROOT_PASSWORD="canary-that-is-wrong") as second:
@@ -197,7 +195,7 @@ def test_several_loops_are_no_trouble(etcd: Etcd, tmp_path: Path) -> None:
         assert holds(etcd)
 
 
-def test_etcd_is_looked_after_over_tls_with_a_renewed_password(tmp_path: Path) -> None:
+def test_etcd_auth_works_over_tls_after_renewal(tmp_path: Path) -> None:
     authority = Authority()
     files = Mount(tmp_path / "files", authority.issue("127.0.0.1"))
     password = tmp_path / "registrar"

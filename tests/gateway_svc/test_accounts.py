@@ -82,7 +82,7 @@ def test_a_login_goes_on_after_its_password_change(account: Account) -> None:
     assert account.refresh(session["refresh_token"])[0] == 401
 
 
-def test_a_token_of_the_go_system_changes_a_password(account: Account) -> None:
+def test_go_system_token_changes_a_password(account: Account) -> None:
     user_id = account.open()["user_id"]
     claims = {"user_id": user_id, "username": account.credentials["username"], "exp": int(time.time()) + 3600}
     legacy = jwt.encode(claims, SECRET, "HS256")
@@ -121,7 +121,7 @@ def test_a_user_who_is_gone_meanwhile_is_refused(account: Account, users: UsersS
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_the_rule_that_a_new_password_breaks_is_passed_on(account: Account, users: UsersStub) -> None:
+def test_violated_password_rule_is_passed_on(account: Account, users: UsersStub) -> None:
     token = account.login()
     users.refusal = (400, "参数错误: new_password: 不能与当前密码相同")
     answer = change(account, token)

@@ -173,9 +173,7 @@ def test_the_user_service_fails(
 
 
 @pytest.mark.parametrize(("said", "least"), [("17", 17), ("", 1), ("-3", 1), ("1e9", 1), ("9" * 40, 1)])
-def test_a_busy_user_service_says_when_to_come_back(
-    client: httpx.Client, users: UsersStub, said: str, least: int
-) -> None:
+def test_busy_user_service_sets_retry_after(client: httpx.Client, users: UsersStub, said: str, least: int) -> None:
     def refuse(_: str, context: grpc.ServicerContext) -> None:
         context.set_trailing_metadata((("retry-after", said),))
         context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many passwords at once")
@@ -280,7 +278,7 @@ def test_success_is_never_a_problem(client: httpx.Client) -> None:
         b"POST /api/login HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n",
     ],
 )
-def test_what_is_not_http_gets_the_servers_own_400(gateway: Process, request_: bytes) -> None:
+def test_malformed_http_gets_the_servers_own_400(gateway: Process, request_: bytes) -> None:
     assert raw(gateway, request_).startswith(b"HTTP/1.1 400 ")
 
 

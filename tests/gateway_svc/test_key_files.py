@@ -128,7 +128,7 @@ STEPS = [Keys(OLD), Keys(OLD, [NEW]), Keys(NEW, [OLD]), Keys(NEW)]
 
 
 @pytest.mark.parametrize(("issuer", "verifier"), [(0, 1), (1, 0), (1, 2), (2, 1), (2, 3), (3, 2)])
-def test_gateways_a_step_apart_take_each_other_s_tokens(issuer: int, verifier: int) -> None:
+def test_gateways_a_rotation_apart_accept_each_others_tokens(issuer: int, verifier: int) -> None:
     one, other = (
         AccessTokens(STEPS[step], issuer="us", audience="us", is_revoked=lambda _: False) for step in (issuer, verifier)
     )

@@ -94,7 +94,7 @@ def test_a_key_of_another_algorithm_is_refused(tmp_path: Path, value: str, *, mo
 
 
 @pytest.mark.parametrize("value", [NOT_SECRETS["an SSH key"], NOT_SECRETS["a PEM certificate"]])
-def test_one_previous_secret_that_is_a_key_is_refused(tmp_path: Path, value: str) -> None:
+def test_a_public_key_as_previous_secret_is_refused(tmp_path: Path, value: str) -> None:
     env = {"JWT_SECRET": SECRET, "JWT_PREVIOUS_SECRETS": f"gateway.key, {value}", "ETCD_ADDRESS": "127.0.0.1:1"}
     code, output = ended(tmp_path, **env)
     assert (code, output.count("\n")) == (2, 1)
@@ -103,7 +103,7 @@ def test_one_previous_secret_that_is_a_key_is_refused(tmp_path: Path, value: str
     assert value.strip() not in output
 
 
-def test_a_secret_is_counted_in_bytes_and_may_be_mounted(start_gateway: StartGateway, tmp_path: Path) -> None:
+def test_secret_length_is_counted_in_bytes(start_gateway: StartGateway, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("ä" * 16 + "\n")
     env = {"JWT_SECRET": "", "JWT_SECRET_FILE": str(tmp_path / "secret"), "USER_SERVICE_TARGET": "ipv4:127.0.0.1:1"}
     assert start_gateway(wait=False, **env).port
@@ -290,7 +290,7 @@ def test_what_takes_too_long_is_cut_off(start_gateway: StartGateway, users: User
     assert "Traceback" not in gateway.output
 
 
-def test_an_etcd_that_is_away_neither_stops_nor_fails_the_gateway(start_gateway: StartGateway) -> None:
+def test_unavailable_etcd_does_not_stop_the_gateway(start_gateway: StartGateway) -> None:
     gateway = start_gateway(wait=False, ETCD_ADDRESS="127.0.0.1:1")
     assert httpx.get(f"http://127.0.0.1:{gateway.port}/ping").status_code == 200
     assert admin(gateway, "/livez").status_code == 200

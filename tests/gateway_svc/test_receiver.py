@@ -45,7 +45,7 @@ def stop(gateway: Process) -> None:
     assert gateway.records[-1]["message"] == "stopped"
 
 
-def test_a_call_and_its_failure_arrive_without_the_words_of_either(
+def test_exported_failures_contain_no_messages(
     start_gateway: StartGateway, users: UsersStub, receiver: Receiver
 ) -> None:
     gateway = start_gateway(USER_SERVICE_TARGET=users.target, **receiver.env)
@@ -90,9 +90,7 @@ def test_a_malformed_variable_is_named_in_one_line(tmp_path: Path, module: str, 
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_receiver_that_hangs_delays_neither_requests_nor_the_end(
-    start_gateway: StartGateway, users: UsersStub, protocol: str
-) -> None:
+def test_hanging_receiver_delays_nothing(start_gateway: StartGateway, users: UsersStub, protocol: str) -> None:
     with HungReceiver() as hung, httpx.Client() as client:
         env = {
             **environment(hung.port, protocol),
@@ -116,9 +114,7 @@ def test_a_receiver_that_hangs_delays_neither_requests_nor_the_end(
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_receiver_that_comes_refuses_and_takes_is_a_line_each(
-    start_gateway: StartGateway, users: UsersStub, protocol: str
-) -> None:
+def test_each_receiver_state_is_logged_once(start_gateway: StartGateway, users: UsersStub, protocol: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as reserved:
         port = reserved.getsockname()[1]
     env = {
@@ -153,9 +149,7 @@ def test_a_receiver_that_comes_refuses_and_takes_is_a_line_each(
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_receiver_without_the_tls_that_is_asked_for_is_one_line_of_json(
-    start_gateway: StartGateway, users: UsersStub, protocol: str
-) -> None:
+def test_receiver_without_tls_logs_one_line(start_gateway: StartGateway, users: UsersStub, protocol: str) -> None:
     with Receiver(protocol) as receiver:
         env = {**receiver.env, "OTEL_EXPORTER_OTLP_ENDPOINT": f"https://127.0.0.1:{receiver.port}"}
         gateway = start_gateway(USER_SERVICE_TARGET=users.target, **env, OTEL_EXPORTER_OTLP_TIMEOUT="0.2")
@@ -166,9 +160,7 @@ def test_a_receiver_without_the_tls_that_is_asked_for_is_one_line_of_json(
     assert is_all_json(gateway)
 
 
-def test_what_is_not_sampled_is_not_sent_and_a_caller_may_decide(
-    start_gateway: StartGateway, users: UsersStub, receiver: Receiver
-) -> None:
+def test_callers_may_decide_on_sampling(start_gateway: StartGateway, users: UsersStub, receiver: Receiver) -> None:
     env = {**receiver.env, "OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}
     gateway = start_gateway(USER_SERVICE_TARGET=users.target, **env)
     caller = "00-{}-00f067aa0ba902b7-{}"

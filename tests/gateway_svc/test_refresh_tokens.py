@@ -67,7 +67,7 @@ def test_a_changed_character_anywhere_is_refused() -> None:
     assert is_refused(token.swapcase())
 
 
-def test_a_token_of_another_key_or_label_is_refused() -> None:
+def test_tokens_of_other_keys_are_refused() -> None:
     assert is_refused(RefreshTokens(Keys("x" * 32)).issue(SESSION, 1))
     raw = content(TOKENS.issue(SESSION, 1))[:24]
     assert is_refused(token_of(raw + hmac.digest(SECRET.encode(), raw, "sha256")[:24]))
@@ -116,9 +116,7 @@ def test_a_forged_token_costs_no_call(client: httpx.Client, gateway: Process, us
 
 
 @pytest.mark.parametrize(("length", "status"), [(1025, 400), (64 * 1024 - 30, 400), (64 * 1024, 413)])
-def test_a_token_that_is_too_long_costs_no_call(
-    client: httpx.Client, users: UsersStub, length: int, status: int
-) -> None:
+def test_oversized_tokens_cost_no_call(client: httpx.Client, users: UsersStub, length: int, status: int) -> None:
     calls = len(users.calls)
     answer = client.post("/api/sessions/refresh", json={"refresh_token": "x" * length})
     assert answer.status_code == status
@@ -126,6 +124,6 @@ def test_a_token_that_is_too_long_costs_no_call(
 
 
 @pytest.mark.parametrize("serial", [0, 2**32 - 1])
-def test_a_serial_that_a_session_never_had_is_refused(client: httpx.Client, serial: int) -> None:
+def test_unknown_serials_are_refused(client: httpx.Client, serial: int) -> None:
     answer = client.post("/api/sessions/refresh", json={"refresh_token": TOKENS.issue(SESSION, serial)})
     assert (answer.status_code, answer.json()["msg"]) == (401, "无效的刷新凭证")

@@ -68,7 +68,7 @@ def test_a_token_without_a_generation_must_be_younger(later: int, *, revoked: bo
     assert known(user(3)).is_revoked(identity(Kind.LEGACY, issued=NOW + later)) is revoked
 
 
-def test_no_token_without_a_generation_outlives_a_disabled_user() -> None:
+def test_disabling_a_user_ends_tokens_without_generation() -> None:
     young = identity(Kind.LEGACY, issued=NOW + 3600)
     assert known(user(3, disabled=True)).is_revoked(young)
     assert not known(user(3, disabled=True), user(4, row=2)).is_revoked(young)
@@ -102,7 +102,7 @@ def test_entries_leave_when_no_token_lives() -> None:
     assert len(disabled) == 1
 
 
-def test_ten_thousand_ends_of_a_user_take_little_memory() -> None:
+def test_ten_thousand_revocations_take_little_memory() -> None:
     rows = [ended(secrets.token_bytes(16)) for _ in range(10_000)]
     revocations = Revocations()
     tracemalloc.start()
@@ -235,7 +235,7 @@ def test_readiness_waits_for_the_first_reading(monkeypatch: pytest.MonkeyPatch) 
     assert health.readyz() is None
 
 
-def test_a_feed_that_is_cut_fails_open_and_shows(start_gateway: StartGateway) -> None:
+def test_broken_feed_fails_open_and_is_visible(start_gateway: StartGateway) -> None:
     def age(gateway: Process) -> float:
         (line,) = [each for each in admin(gateway, "/metrics").text.splitlines() if each.startswith("revocations_age")]
         return float(line.split()[1])

@@ -95,7 +95,7 @@ def test_a_session_is_opened_refreshed_and_ended(account: Account) -> None:
     assert account.refresh(refreshed["refresh_token"]) == (401, {"code": 401, "msg": "已退出登录"})
 
 
-def test_an_access_token_of_a_session_says_whose_it_is(account: Account, client: httpx.Client) -> None:
+def test_session_access_token_names_its_user(account: Account, client: httpx.Client) -> None:
     opened = account.open()
     (key,) = client.get("/.well-known/jwks.json").json()["keys"]
     header = jwt.get_unverified_header(opened["token"])
@@ -166,7 +166,7 @@ def test_a_session_ends_by_its_refresh_token(account: Account) -> None:
     assert account.profile(opened["token"]) == INVALID
 
 
-def test_a_token_of_a_login_is_logged_out_alone(account: Account) -> None:
+def test_logout_ends_only_its_own_login_token(account: Account) -> None:
     gone, kept, session = account.login(), account.login(), account.open()
     assert account.ask("POST", "/api/logout", gone)[0] == 200
     assert account.profile(gone) == account.ask("POST", "/api/logout", gone) == INVALID
@@ -230,7 +230,7 @@ def test_a_wrong_password_opens_no_session(account: Account, users: UsersStub) -
     assert len(users.sessions) == count
 
 
-def test_a_disabled_account_is_told_apart_by_sessions_alone(account: Account, users: UsersStub) -> None:
+def test_only_sessions_reveal_disabled_accounts(account: Account, users: UsersStub) -> None:
     users.disabled.add(account.credentials["username"])
     answer = account.client.post("/api/sessions", json=account.credentials)
     assert (answer.status_code, answer.json()) == (403, {"code": 403, "msg": "账号已停用"})

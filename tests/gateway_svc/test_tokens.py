@@ -328,7 +328,7 @@ def test_remembered_tokens_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tokens._verified
 
 
-def test_all_is_verified_anew_after_a_change_of_keys() -> None:
+def test_key_change_clears_verified_tokens() -> None:
     tokens = made_of(SECRET)
     issued = [tokens.issue(1, "abc", 0), tokens.issue_for_session(1, "abc", 0, bytes(16))]
     for each in issued:

@@ -71,7 +71,7 @@ def test_targets() -> None:
     assert target_of(["10.0.0.1:1", "[::1]:2"]) == "ipv6:[::ffff:10.0.0.1]:1,[::1]:2"
 
 
-def test_an_ipv4_instance_beside_an_ipv6_one_is_reached(users: UsersStub) -> None:
+def test_ipv4_and_ipv6_instances_are_both_reached(users: UsersStub) -> None:
     async def check() -> None:
         client = UsersClient()
         client.use(target_of([users.address, "[::1]:1"]), lambda: None)
@@ -126,9 +126,7 @@ def test_a_registration_is_sent_once(start_gateway: StartGateway, two: tuple[Use
     assert sum(len(stub.calls) for stub in two) - sum(calls) == 6
 
 
-def test_an_instance_that_says_it_is_not_serving_gets_no_calls(
-    start_gateway: StartGateway, two: tuple[UsersStub, UsersStub]
-) -> None:
+def test_not_serving_instances_get_no_calls(start_gateway: StartGateway, two: tuple[UsersStub, UsersStub]) -> None:
     gateway = start_gateway(USER_SERVICE_TARGET=both(two))
     reached(gateway, *two)
 
@@ -161,9 +159,7 @@ def test_why_no_instance_can_be_reached_is_told(start_gateway: StartGateway) -> 
     assert admin(gateway, "/readyz").status_code == 503
 
 
-def test_each_change_of_what_can_be_reached_is_told_once(
-    start_gateway: StartGateway, two: tuple[UsersStub, UsersStub]
-) -> None:
+def test_reachability_changes_are_logged_once(start_gateway: StartGateway, two: tuple[UsersStub, UsersStub]) -> None:
     gateway = start_gateway(USER_SERVICE_TARGET=both(two))
 
     def said() -> list[str]:
@@ -220,7 +216,7 @@ def _refuses_an_impostor(gateway: Process, trace_id: str) -> bool:
     return any("answered for another user" in message for message in said)
 
 
-def test_a_login_answered_for_another_user_gets_no_token(start_gateway: StartGateway, impostor: Impostor) -> None:
+def test_answer_for_another_user_gets_no_token(start_gateway: StartGateway, impostor: Impostor) -> None:
     gateway = start_gateway(USER_SERVICE_TARGET=impostor.target)
     name = CREDENTIALS["username"]
     refused = [(7, "stranger"), (7, f"{name}x"), (7, f" {name}"), (0, name), (-1, name)]

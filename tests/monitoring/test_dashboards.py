@@ -36,14 +36,14 @@ def _plain(value: Any) -> Any:
 
 
 @dashboards
-def test_a_dashboard_can_be_told_from_others_and_so_can_its_panels(path: Path) -> None:
+def test_dashboards_and_panels_have_unique_ids(path: Path) -> None:
     ids = [panel["id"] for panel in load(path)["panels"]]
     assert sorted(set(ids)) == sorted(ids)
     assert len({load(other)["uid"] for other in DASHBOARDS}) == len(DASHBOARDS)
 
 
 @dashboards
-def test_panels_stand_beside_each_other_and_not_on_each_other(path: Path) -> None:
+def test_panels_do_not_overlap(path: Path) -> None:
     taken: set[tuple[int, int]] = set()
     for panel in load(path)["panels"]:
         at = panel["gridPos"]

@@ -344,7 +344,7 @@ def _empty(file: Path) -> None:
     file.write_text("")
 
 
-def test_the_alerts_that_should_be_raised_are_and_the_others_are_not(run: Run) -> None:
+def test_each_fault_raises_exactly_its_alerts(run: Run) -> None:
     for fault, alerts in run.seen.items():
         assert alerts - MOMENTARY.get(fault, set()) == run.expected[fault], fault
 

@@ -67,7 +67,7 @@ def exported(etcd: Etcd, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return everything
 
 
-def test_what_is_shown_and_what_alerts_is_exported_and_the_other_way_round(exported: Exported) -> None:
+def test_exported_metrics_equal_shown_and_alerted_ones(exported: Exported) -> None:
     recorded = {rule["record"] for rule in rules() if "record" in rule}
     selected = set().union(*(metrics(query.expr) for query in QUERIES))
     assert recorded <= selected
@@ -94,7 +94,7 @@ def test_the_labels_of_every_metric_are_explained(exported: Exported) -> None:
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.where)
-def test_a_query_selects_by_labels_and_values_that_there_are(exported: Exported, query: Query) -> None:
+def test_queries_select_existing_labels_and_values(exported: Exported, query: Query) -> None:
     for selector in selectors(query.expr):
         labels = exported.series.get(selector.name or "")
         if labels is None:
@@ -110,7 +110,7 @@ def test_a_query_selects_by_labels_and_values_that_there_are(exported: Exported,
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
-def test_alerts_are_tried_on_series_as_they_are_exported(exported: Exported, path: Path) -> None:
+def test_alert_cases_use_exported_series(exported: Exported, path: Path) -> None:
     for selector in _input_series(path):
         name = selector.name or ""
         labels = {matcher.name: matcher.value for matcher in selector.matchers.matchers}

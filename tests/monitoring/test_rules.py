@@ -39,7 +39,7 @@ def test_alerts_fire_and_stay_quiet(promtool: str, path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
+def test_every_alert_has_a_firing_and_silent_case() -> None:
     fires = {
         (service, case["alertname"], expected["exp_labels"]["severity"])
         for service, case in _cases()
@@ -63,26 +63,26 @@ def _cases() -> Iterator[tuple[str, dict[str, Any]]]:
 @pytest.mark.parametrize(
     "alert", [pytest.param(alert, id=f"{alert['alert']}-{alert['labels']['severity']}") for _, alert in ALERTS]
 )
-def test_an_alert_says_what_is_wrong_and_where_to_read_on(alert: dict[str, Any]) -> None:
+def test_alerts_have_summary_description_and_runbook(alert: dict[str, Any]) -> None:
     assert alert["labels"]["severity"] in {"critical", "warning"}
     assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
     assert all(alert["annotations"].values())
     assert (ROOT / alert["annotations"]["runbook_url"]).is_file()
 
 
-def test_there_is_a_runbook_for_every_alert_and_for_nothing_else() -> None:
+def test_every_alert_has_exactly_one_runbook() -> None:
     pages = {page.stem for page in (ROOT / "docs" / "runbooks").glob("*.md")}
     assert pages == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_runbook_says_what_it_means_how_to_check_and_what_to_do(name: str) -> None:
+def test_runbooks_have_the_three_sections(name: str) -> None:
     text = (ROOT / "docs" / "runbooks" / f"{name}.md").read_text(encoding="utf-8")
     assert text.startswith(f"# {name}\n")
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["What it means", "How to check", "What to do"]
 
 
-def test_a_latency_objective_can_be_read_off_the_histogram() -> None:
+def test_latency_objectives_are_histogram_buckets() -> None:
     assert {FAST_SECONDS, HASHING_SECONDS} <= set(LATENCY_BUCKETS)
 
 

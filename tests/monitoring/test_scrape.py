@@ -68,11 +68,11 @@ def targets(promtool: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return found
 
 
-def test_annotated_pods_that_run_are_scraped_once_and_others_never(targets: dict[str, dict[str, str]]) -> None:
+def test_only_annotated_running_pods_are_scraped(targets: dict[str, dict[str, str]]) -> None:
     assert targets.keys() == {"vp-user-svc-1", "ipv6"}
 
 
-def test_a_target_has_the_labels_that_rules_select_by(targets: dict[str, dict[str, str]]) -> None:
+def test_targets_have_the_labels_of_rules(targets: dict[str, dict[str, str]]) -> None:
     target = targets["vp-user-svc-1"]
     assert target["__address__"] == target["instance"] == "10.0.0.1:9090"
     assert target["__metrics_path__"] == "/metrics"

@@ -83,7 +83,7 @@ def test_every_port_answers_on_the_same_addresses(tmp_path: Path, host: str, exp
     ],
     ids=["IPv6 alone", "IPv6 disabled", "no IPv6 in the kernel", "both"],
 )
-def test_by_default_every_port_answers_on_what_there_is(
+def test_ports_answer_on_all_address_families_by_default(
     tmp_path: Path, machine: Callable[[Callable[[], None]], None], expected: set[str]
 ) -> None:
     def check() -> None:

@@ -40,7 +40,7 @@ def test_each_user_service_gets_its_share(of_three: Platform) -> None:
 
 
 @pytest.mark.parametrize("end", ["SIGTERM", "SIGKILL"])
-def test_no_login_is_lost_when_a_user_service_ends(of_three: Platform, end: str) -> None:
+def test_stopping_user_service_loses_no_login(of_three: Platform, end: str) -> None:
     victim = of_three.users[0]
     address = victim.target
     with logins(of_three) as traffic:
@@ -57,7 +57,7 @@ def test_no_login_is_lost_when_a_user_service_ends(of_three: Platform, end: str)
     assert not traffic.others(200), traffic.summary
 
 
-def test_a_user_service_that_hangs_is_out_of_use_within_10_s(of_three: Platform) -> None:
+def test_hanging_user_service_is_unused_within_10_s(of_three: Platform) -> None:
     victim = of_three.users[0]
     with logins(of_three) as traffic:
         traffic.wait_for(5)
@@ -74,7 +74,7 @@ def test_a_user_service_that_hangs_is_out_of_use_within_10_s(of_three: Platform)
         assert all(s.status == 200 for s in traffic.sent[began:]), traffic.summary
 
 
-def test_a_new_user_service_gets_traffic_within_1_s(of_three: Platform) -> None:
+def test_new_user_service_gets_traffic_within_1_s(of_three: Platform) -> None:
     with Traffic(post(of_three.url, "/api/register", account()), rate=20) as traffic:
         newcomer = of_three.start_user()
         wait_until(lambda: is_ready(newcomer), 20, what="the newcomer to be ready")

@@ -115,9 +115,7 @@ def test_a_rollout_and_a_rollback_lose_no_request(bare: Platform, old: dict[str,
     assert row["held"] == registered + 1
 
 
-def test_ten_instances_at_once_add_sessions_beside_an_earlier_one(
-    bare: Platform, old: dict[str, str], database: Database
-) -> None:
+def test_ten_instances_migrate_beside_an_earlier_one(bare: Platform, old: dict[str, str], database: Database) -> None:
     bare.start_user(**old)
     bare.start_gateway()
     bare.wait_until_ready()

@@ -205,7 +205,7 @@ def test_a_taken_port_is_one_sentence(tree: Path, ports: dict[str, str]) -> None
 
 
 @pytest.mark.parametrize("victim", ["gateway_svc", "etcd"])
-def test_the_death_of_a_child_ends_it_with_one_sentence(tree: Path, ports: dict[str, str], victim: str) -> None:
+def test_a_dead_child_stops_the_run(tree: Path, ports: dict[str, str], victim: str) -> None:
     with Terminal(tree, *BUILT, env=ports) as terminal:
         terminal.wait_for("Ready.")
         (process,) = [p for p in terminal.family if any(victim in word for word in p.cmdline()[:3])]
@@ -256,7 +256,7 @@ def test_an_etcd_that_is_named_is_used(
         ),
     ],
 )
-def test_a_python_that_does_not_do_is_one_sentence(tree: Path, script: str, sentence: str) -> None:
+def test_unusable_python_is_one_error_message(tree: Path, script: str, sentence: str) -> None:
     python = tree / "python"
     if "127" not in script:
         python.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")

@@ -58,9 +58,7 @@ def test_everyone_is_answered_during_an_outage(
     outage(make_platform(own_etcd, env={"REGISTRY_TTL": "1"}), kind, 3)
 
 
-def test_everyone_is_answered_whatever_is_done_to_the_registration(
-    own_etcd: Etcd, make_platform: Callable[..., Platform]
-) -> None:
+def test_registration_faults_fail_no_request(own_etcd: Etcd, make_platform: Callable[..., Platform]) -> None:
     platform = make_platform(own_etcd)
     (address,) = platform.keys
     key = f"{platform.prefix}/user/{address}"
@@ -107,7 +105,7 @@ def _seen_by_root(etcd: Etcd, platform: Platform) -> bool:
     return registered(platform)
 
 
-def test_everyone_is_answered_when_one_of_three_members_is_lost(make_platform: Callable[..., Platform]) -> None:
+def test_losing_one_of_three_members_fails_no_request(make_platform: Callable[..., Platform]) -> None:
     with EtcdCluster() as cluster:
         lost, *rest = cluster.members
         platform = make_platform(rest[0], env={"ETCD_ADDRESS": ",".join(cluster.endpoints)})

@@ -9,7 +9,7 @@ from tests.support.process import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_lines_to_try_get_the_answers_that_are_shown(platform: Platform) -> None:
+def test_readme_commands_print_the_shown_answers(platform: Platform) -> None:
     shown = re.search(r"```console\n(\$ curl .*?)```", README, re.DOTALL)
     assert shown
     lines = shown[1].replace("http://127.0.0.1:8080", platform.url).splitlines()

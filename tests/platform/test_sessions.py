@@ -46,7 +46,7 @@ def refused_everywhere(clients: list[httpx.Client], token: str) -> None:
     wait_until(lambda: {status(each, token) for each in clients} == {401}, 2.5, what="the token to be refused")
 
 
-def test_the_lines_of_the_page_get_the_answers_that_are_shown(platform: Platform, client: httpx.Client) -> None:
+def test_page_commands_print_the_shown_answers(platform: Platform, client: httpx.Client) -> None:
     assert client.post("/api/register", json=account()).status_code == 200
     known: dict[str, str] = {}
     names = {"session": "session_id", "token": "token", "refresh": "refresh_token", "device": "device_token"}
@@ -118,7 +118,7 @@ def test_refreshes_at_once_get_one_token(pair: tuple[Platform, list[httpx.Client
     assert len({answer.json()["refresh_token"] for answer in answers}) == 1
 
 
-def test_no_token_of_a_session_is_shown_or_stored(etcd: Etcd, make_platform: Callable[..., Platform]) -> None:
+def test_session_tokens_are_not_shown_or_stored(etcd: Etcd, make_platform: Callable[..., Platform]) -> None:
     platform = make_platform(etcd, env={"LOG_LEVEL": "DEBUG"})
     with platform.client() as client:
         client.post("/api/register", json=account())

@@ -24,7 +24,7 @@ def lines(process: Process, trace_id: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("path", ["register", "login"])
-def test_a_clients_trace_id_is_on_both_services_lines(platform: Platform, client: httpx.Client, path: str) -> None:
+def test_clients_trace_id_is_on_both_services_lines(platform: Platform, client: httpx.Client, path: str) -> None:
     trace_id = f"from-the-client.{path}_1"
     answer = client.post(f"/api/{path}", json=account(), headers={"X-Trace-ID": trace_id})
     assert answer.headers["x-trace-id"] == trace_id
@@ -36,7 +36,7 @@ def test_a_clients_trace_id_is_on_both_services_lines(platform: Platform, client
     assert call["duration"] > 0
 
 
-def test_a_new_trace_id_is_on_both_services_lines(platform: Platform, client: httpx.Client) -> None:
+def test_generated_trace_id_is_on_both_services_lines(platform: Platform, client: httpx.Client) -> None:
     answer = client.post("/api/login", json=account(), headers={"X-Trace-ID": "not acceptable"})
     trace_id = answer.headers["x-trace-id"]
     assert re.fullmatch("[0-9a-f]{32}", trace_id)
@@ -51,7 +51,7 @@ def test_a_traceparent_is_taken_as_well(platform: Platform, client: httpx.Client
 
 
 @pytest.mark.parametrize("more", ["é", "a\tb", "z" * 30_000], ids=["not ASCII", "a tab", "very long"])
-def test_what_a_traceparent_of_a_later_version_adds_does_no_harm(client: httpx.Client, more: str) -> None:
+def test_later_traceparent_versions_are_accepted(client: httpx.Client, more: str) -> None:
     traceparent = f"01{TRACEPARENT[2:]}-{more}".encode("latin-1")
     answer = client.post("/api/login", json=account("nobody"), headers={b"traceparent": traceparent})
     assert answer.status_code == 401
@@ -67,7 +67,7 @@ def test_errors_carry_the_trace_id_too(platform: Platform, client: httpx.Client)
         assert lines(platform.gateways[0], trace_id)
 
 
-def test_every_line_of_both_services_is_one_json_object(platform: Platform, client: httpx.Client) -> None:
+def test_every_line_is_one_json_object(platform: Platform, client: httpx.Client) -> None:
     client.post("/api/login", json=account())
     client.get("/nowhere\n{}".replace("\n", "%0A"))
     lines(platform.gateways[0], client.get("/ping").headers["x-trace-id"])

@@ -68,9 +68,7 @@ def only(spans: list[Span], service: str, name: str) -> Span:
     return span
 
 
-def test_one_trace_from_http_to_sql_under_one_trace_id(
-    traced: Platform, client: httpx.Client, receiver: Receiver
-) -> None:
+def test_one_trace_spans_http_to_sql(traced: Platform, client: httpx.Client, receiver: Receiver) -> None:
     answer = client.post("/api/login", json=account())
     trace_id = answer.headers["x-trace-id"]
     spans = receiver.trace(trace_id, 6)
@@ -140,9 +138,7 @@ def test_a_traceparent_comes_in_and_goes_on(traced: Platform, client: httpx.Clie
     assert line(traced.users[0], message="call", trace_id=TRACE)
 
 
-def test_an_id_that_no_trace_can_have_stays_on_logs_and_is_on_the_span(
-    traced: Platform, client: httpx.Client, receiver: Receiver
-) -> None:
+def test_invalid_trace_ids_stay_on_logs_and_spans(traced: Platform, client: httpx.Client, receiver: Receiver) -> None:
     own = "order.4711"
     assert client.post("/api/login", json=account(), headers={"X-Trace-ID": own}).headers["x-trace-id"] == own
 
@@ -156,7 +152,7 @@ def test_an_id_that_no_trace_can_have_stays_on_logs_and_is_on_the_span(
     assert line(traced.users[0], message="call", trace_id=own)["span_id"] == call.id
 
 
-def test_an_id_of_the_clients_that_can_be_a_traces_is(client: httpx.Client, receiver: Receiver) -> None:
+def test_valid_client_ids_become_trace_ids(client: httpx.Client, receiver: Receiver) -> None:
     own = "0123456789abcdef0123456789abcdef"
     assert client.get("/ping", headers={"X-Trace-ID": own}).headers["x-trace-id"] == own
     (span,) = receiver.trace(own, 1)
@@ -183,9 +179,7 @@ def test_names_and_attributes_are_few_whatever_is_asked(
     assert span.attributes["http.response.status_code"] == status
 
 
-def test_no_secret_and_no_name_is_in_what_is_sent_nor_the_receivers_key_in_a_log(
-    traced: Platform, client: httpx.Client, receiver: Receiver
-) -> None:
+def test_spans_and_logs_contain_no_secrets(traced: Platform, client: httpx.Client, receiver: Receiver) -> None:
     bodies = [account(NAME, PASSWORD), account(NAME, PASSWORD), account(NAME, PASSWORD + "x"), account("no" + NAME)]
     answers = [client.post(f"/api/{path}", json=body) for path in ("register", "login") for body in bodies]
     token = next(answer.json()["token"] for answer in answers if answer.json().get("token"))
@@ -214,9 +208,7 @@ def test_no_secret_and_no_name_is_in_what_is_sent_nor_the_receivers_key_in_a_log
         assert not [record for record in process.records if record["logger"].startswith(("opentelemetry", "urllib3"))]
 
 
-def test_of_a_request_that_is_sampled_for_the_log_both_services_have_a_line(
-    etcd: Etcd, make_platform: Callable[..., Platform]
-) -> None:
+def test_sampled_requests_are_logged_by_both_services(etcd: Etcd, make_platform: Callable[..., Platform]) -> None:
     platform = make_platform(etcd, env={"ACCESS_LOG_SAMPLE": "0.5", "LOG_LEVEL": "INFO"})
     with platform.client() as client:
         answers = [

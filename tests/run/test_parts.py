@@ -86,7 +86,7 @@ def test_a_web_page_cannot_write_to_etcd(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("variable", ["GATEWAY_PORT", "USER_PORT", "ETCD_PORT", "ADMIN_PORT"])
-def test_taken_ports_are_named_as_the_services_name_them(settings: RunSettings, variable: str) -> None:
+def test_taken_ports_are_reported_like_the_services_do(settings: RunSettings, variable: str) -> None:
     port = getattr(settings, variable.lower())
     with _taken(port):
         assert taken_ports(settings) == [f"{variable}: cannot listen on 127.0.0.1:{port}: Address already in use"]

@@ -36,7 +36,7 @@ def test_a_taken_port_is_one_sentence(bind: Callable[[str], int], taken: str, ho
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "nobody.invalid"])
-def test_a_host_that_is_not_ours_is_one_sentence(host: str) -> None:
+def test_foreign_listen_host_is_one_error_message(host: str) -> None:
     assert refused(host, 1024, ports.listen).startswith(f"LISTEN_PORT: cannot listen on {ports.join(host, 1024)}: ")
 
 

@@ -21,7 +21,7 @@ importlib.import_module(sys.argv[1] + ".__main__")
 
 
 @pytest.mark.parametrize("package", ["etcd_auth", "gateway_svc", "user_svc"])
-def test_grpc_is_told_to_be_silent_before_its_import(package: str) -> None:
+def test_grpc_is_silenced_before_its_import(package: str) -> None:
     """Its core reads the variable then; what it would write is not JSON."""
     command = [sys.executable, "-c", GRPC_IMPORT, package]
     env = {"PYTHONPATH": str(ROOT)}

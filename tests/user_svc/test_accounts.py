@@ -113,7 +113,7 @@ def test_a_password_change_without_a_session_ends_all(service: Service, name: st
     assert service.change(user_id, NEW, PASSWORD + "-4-avocados").generation == 2
 
 
-def test_a_session_of_another_user_does_not_go_on(service: Service, name: str) -> None:
+def test_sessions_of_other_users_are_refused(service: Service, name: str) -> None:
     user_id, stranger = service.user(name), service.user(f"{name[:-1]}x")
     session_id = service.open(stranger)
     service.execute("UPDATE sessions SET rotated_at = rotated_at - 60000")
@@ -145,7 +145,7 @@ def test_a_wrong_current_password_changes_nothing(service: Service, name: str) -
         ({"new": "woaini1314"}, "new_password: 过于常见，容易被猜到"),
     ],
 )
-def test_what_breaks_a_rule_is_refused_without_a_hash(
+def test_invalid_fields_are_refused_without_a_hash(
     service: Service, name: str, fields: dict[str, Any], says: str
 ) -> None:
     user_id = service.user(name)
@@ -155,7 +155,7 @@ def test_what_breaks_a_rule_is_refused_without_a_hash(
     assert service.client.metric("password_hash_seconds_count") == hashes
 
 
-def test_a_new_password_is_found_however_it_is_typed(service: Service, name: str) -> None:
+def test_new_passwords_match_in_any_unicode_form(service: Service, name: str) -> None:
     composed, decomposed = "p\xe4lmen-gr\xfcn", "pa\u0308lmen-gru\u0308n"
     user_id = service.user(name)
     assert service.change(user_id, new=decomposed).code == 200
@@ -221,7 +221,7 @@ def test_guesses_at_any_of_the_three_count_together(service: Service, name: str)
     service.execute("DELETE FROM login_failures")
 
 
-def test_a_deleted_account_is_gone_and_its_name_is_taken(service: Service, name: str) -> None:
+def test_deleted_account_keeps_its_name_taken(service: Service, name: str) -> None:
     user_id = service.user(name)
     session_id = service.open(user_id)
     before = service.client.metric("accounts_deleted_total")
@@ -259,7 +259,7 @@ def test_no_password_reaches_a_log(service: Service, name: str) -> None:
     ],
     ids=["password", "generation", "sessions", "revocation", "before the commit", "after the commit"],
 )
-def test_an_instance_killed_in_a_change_leaves_all_or_nothing(
+def test_kill_during_change_leaves_all_or_nothing(
     database: Scratch, tmp_path: Path, step: bytes, is_made: bool
 ) -> None:
     with (

@@ -56,7 +56,7 @@ def serving(
         (RuntimeError(CANARY), grpc.StatusCode.INTERNAL),
     ],
 )
-def test_what_fails_is_a_status_that_tells_no_secrets(
+def test_failures_are_statuses_without_secrets(
     caplog: pytest.LogCaptureFixture, error: Exception, status: grpc.StatusCode
 ) -> None:
     asked = threading.Event()
@@ -81,7 +81,7 @@ def test_what_fails_is_a_status_that_tells_no_secrets(
         assert "test_calls.py" in record.__dict__["at"]
 
 
-def test_the_trace_id_is_there_for_the_call_alone() -> None:
+def test_trace_id_ends_with_the_call() -> None:
     seen = []
 
     def look(_request: object, _context: object) -> user_pb2.LoginResponse:
@@ -107,7 +107,7 @@ def test_the_gateway_decides_which_calls_are_logged(caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.parametrize("code", [401, 409])
-def test_refusals_are_logged_whatever_the_share_up_to_a_limit(caplog: pytest.LogCaptureFixture, code: int) -> None:
+def test_refusals_are_logged_up_to_a_limit(caplog: pytest.LogCaptureFixture, code: int) -> None:
     def answer(request: bytes, _context: object) -> user_pb2.LoginResponse:
         return user_pb2.LoginResponse(code=200 if request else code)
 
@@ -125,7 +125,7 @@ def test_refusals_are_logged_whatever_the_share_up_to_a_limit(caplog: pytest.Log
     assert len(logged("call")) + sum(suppressed) == 100
 
 
-def test_a_call_whose_caller_has_gone_is_not_begun() -> None:
+def test_cancelled_calls_are_not_started() -> None:
     free = threading.Event()
     begun = []
 

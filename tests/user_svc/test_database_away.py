@@ -81,7 +81,7 @@ def test_a_database_that_hangs(held: Database, tmp_path: Path) -> None:
         assert process.wait() == 0
 
 
-def test_a_database_that_is_not_there_yet_and_goes_away_again(held: Database, tmp_path: Path) -> None:
+def test_database_may_start_late_and_stop_again(held: Database, tmp_path: Path) -> None:
     held.server.kill()
     with Process("user_svc", env={"DB_DSN": held.url}, cwd=tmp_path) as process, Client(process) as client:
         try:
@@ -102,7 +102,7 @@ def test_a_database_that_is_not_there_yet_and_goes_away_again(held: Database, tm
         assert process.wait() == 0
 
 
-def test_each_cause_is_said_once_and_no_secret_is(held: Database, tmp_path: Path) -> None:
+def test_each_cause_is_logged_once_without_secrets(held: Database, tmp_path: Path) -> None:
     user, wrong, right = f"u{free_port()}", "wr0ng-s3cret", "r1ght-s3cret"
     held.execute(f"CREATE USER '{user}'@'%' IDENTIFIED BY 'other'")
     env = {"DB_DSN": f"{user}@tcp(127.0.0.1:{held.server.port})/{held.name}", "DB_PASSWORD": right}
@@ -122,7 +122,7 @@ def test_each_cause_is_said_once_and_no_secret_is(held: Database, tmp_path: Path
             assert secret not in process.output
 
 
-def test_who_waits_for_the_database_takes_no_place_of_a_hash(held: Database, tmp_path: Path) -> None:
+def test_waiting_for_the_database_takes_no_hash_slot(held: Database, tmp_path: Path) -> None:
     env = {"DB_DSN": held.go_dsn, "BCRYPT_COST": "14", "HASH_SLOTS": "1"}
     with (
         Process("user_svc", env=env, cwd=tmp_path) as process,
@@ -135,7 +135,7 @@ def test_who_waits_for_the_database_takes_no_place_of_a_hash(held: Database, tmp
         assert client.metric("password_hash_rejected_total") == 0
 
 
-def test_sqlite_that_cannot_be_written_is_no_reason_to_end(tmp_path: Path) -> None:
+def test_unwritable_sqlite_does_not_end_the_process(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with Process("user_svc", env={"DATA_DIR": "file"}, cwd=tmp_path) as process, Client(process) as client:
         assert process.wait_for("DATA_DIR")["level"] == "WARNING"

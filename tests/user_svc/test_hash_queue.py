@@ -177,7 +177,7 @@ def test_admitted_calls_are_served_in_order(make_calls: Callable[[int], Calls], 
     assert hasher.started == order
 
 
-def test_calls_that_would_be_late_are_refused_at_once(calls: Calls) -> None:
+def test_late_calls_are_refused_at_once(calls: Calls) -> None:
     for _ in range(4):
         calls.start()
     with pytest.raises(OverloadedError) as refused:
@@ -301,7 +301,7 @@ def test_waiting_ends_with_the_deadline(calls: Calls) -> None:
     assert waiting() == 0
 
 
-def test_a_hash_that_cannot_be_ready_is_not_begun(calls: Calls, hasher: ControlledHasher) -> None:
+def test_hash_that_would_be_late_is_not_started(calls: Calls, hasher: ControlledHasher) -> None:
     calls.fill()
     late = calls.start(remaining=LONG)
     hasher.seconds = LONG
@@ -361,7 +361,7 @@ def test_reserved_checks_make_others_wait_longer(calls: Calls, hasher: Controlle
 
 
 @pytest.mark.parametrize("stored", [hash_of(COST - 2), hash_of(COST + 3), None], ids=["lower", "higher", "nobody"])
-def test_the_estimate_is_of_the_cost_that_was_measured(
+def test_estimate_scales_with_the_measured_cost(
     make_calls: Callable[[int], Calls], hasher: ControlledHasher, stored: str | None
 ) -> None:
     hasher.learn(COST + 1)
@@ -376,7 +376,7 @@ def test_the_estimate_is_of_the_cost_that_was_measured(
         admitted(calls, 4.0, hashes=1)  # two of 2 s each, as calibrated
 
 
-def test_a_free_core_is_had_beside_a_double_admission(calls: Calls) -> None:
+def test_free_core_is_used_beside_a_double_admission(calls: Calls) -> None:
     with calls.queue.admit(LONG, never_cancelled, hashes=2):
         admitted(calls, 0.5, hashes=1)
 
@@ -403,9 +403,7 @@ def test_hashes_of_another_cost_are_renewed(calls: Calls, hasher: ControlledHash
     wait_until(lambda: renewed == ["hash"])
 
 
-def test_a_renewal_that_is_being_stored_holds_no_core(
-    make_calls: Callable[[int], Calls], hasher: ControlledHasher
-) -> None:
+def test_storing_a_renewed_hash_holds_no_core(make_calls: Callable[[int], Calls], hasher: ControlledHasher) -> None:
     calls = make_calls(1)
     storing, stored = threading.Event(), threading.Event()
 
@@ -423,7 +421,7 @@ def test_a_renewal_that_is_being_stored_holds_no_core(
     stored.set()
 
 
-def test_the_end_does_not_wait_for_a_database_that_hangs(calls: Calls, hasher: ControlledHasher) -> None:
+def test_shutdown_ignores_a_hanging_database(calls: Calls, hasher: ControlledHasher) -> None:
     storing, stored = threading.Event(), threading.Event()
 
     def store(_hashed: str) -> None:

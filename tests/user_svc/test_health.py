@@ -94,7 +94,7 @@ def test_what_each_name_depends_on(
     assert (health.missing() is None) == expected[READINESS]
 
 
-def test_a_lease_that_runs_out_without_an_event_is_noticed(health: Health, state: State) -> None:
+def test_silently_expired_lease_is_noticed(health: Health, state: State) -> None:
     with serving(health) as stub:
         watch = stub.Watch(request(READINESS), timeout=20)
         assert next(watch).status == SERVING
@@ -102,7 +102,7 @@ def test_a_lease_that_runs_out_without_an_event_is_noticed(health: Health, state
         assert next(watch).status == NOT_SERVING
 
 
-def test_health_answers_while_every_thread_of_the_calls_is_taken(health: Health) -> None:
+def test_health_answers_while_all_threads_are_busy(health: Health) -> None:
     free = threading.Event()
 
     def wait(_request: bytes, _context: object) -> bytes:
@@ -135,7 +135,7 @@ def test_a_stopping_server_does_not_wait_for_watchers(health: Health) -> None:
     wait_until(lambda: not any(health.servicer._send_response_callbacks.values()))
 
 
-def test_a_watcher_that_leaves_while_a_status_is_sent_does_not_stall_the_server(health: Health, state: State) -> None:
+def test_leaving_watchers_do_not_stall_the_server(health: Health, state: State) -> None:
     """The library sends under a lock that its server's only event thread also waits for when a watcher leaves."""
     stopped = threading.Event()
 
@@ -159,7 +159,7 @@ def test_a_watcher_that_leaves_while_a_status_is_sent_does_not_stall_the_server(
             flapping.join(5)
 
 
-def test_other_health_services_of_the_process_keep_their_threads() -> None:
+def test_other_health_services_keep_their_threads() -> None:
     """The library keeps options on its class's functions, where a pool that is shut down would end every server."""
     plain: Any = HealthServicer(experimental_non_blocking=False)
     Health("test.Service", lambda: True, lambda: True, lambda: "")

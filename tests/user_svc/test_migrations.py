@@ -79,7 +79,7 @@ def test_readers_do_not_wait_behind_a_migration(database: Scratch, tmp_path: Pat
     assert "utf8mb4_general_ci" in str(database.execute("SHOW FULL COLUMNS FROM users WHERE Field = 'username'"))
 
 
-def test_a_service_that_waits_for_a_table_says_so(database: Scratch, tmp_path: Path) -> None:
+def test_waiting_for_a_table_is_reported(database: Scratch, tmp_path: Path) -> None:
     database.execute(TO_ADOPT)
     with session(database) as holder, holder.cursor() as held:
         held.execute("START TRANSACTION")
@@ -106,7 +106,7 @@ def test_a_current_schema_takes_no_lock(database: Scratch, tmp_path: Path) -> No
             assert process.wait() == 0
 
 
-def test_a_service_that_waits_for_the_lock_says_so(database: Scratch, tmp_path: Path) -> None:
+def test_waiting_for_the_lock_is_reported(database: Scratch, tmp_path: Path) -> None:
     with session(database) as other, other.cursor() as cursor:
         cursor.execute(f"SELECT GET_LOCK({LOCK}, 0)")
         with Process("user_svc", env={"DB_DSN": database.go_dsn}, cwd=tmp_path) as process:
@@ -117,7 +117,7 @@ def test_a_service_that_waits_for_the_lock_says_so(database: Scratch, tmp_path: 
                 assert len(waits(process)) == 1
 
 
-def test_a_locked_sqlite_file_is_told_and_waited_for(tmp_path: Path) -> None:
+def test_locked_sqlite_file_is_reported_and_retried(tmp_path: Path) -> None:
     (tmp_path / ".data").mkdir()
     with (tmp_path / ".data" / "users.db.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -150,7 +150,7 @@ def test_a_step_that_another_process_took_is_done(database: Scratch, monkeypatch
     opened.close()
 
 
-def test_a_step_that_fails_is_not_taken_for_done(database: Scratch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_steps_are_not_recorded_as_done(database: Scratch, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = Database(dsn.parse(database.go_dsn))
     schema.upgrade(opened)
     database.execute("DELETE FROM user_svc_schema")
@@ -255,7 +255,7 @@ def test_later_revisions_cut_short_are_taken_up_again(database: Scratch, done: s
         ),
     ],
 )
-def test_what_is_in_the_way_of_additions_is_named(database: Scratch, before: str, says: str, reached: str) -> None:
+def test_conflicts_with_additions_are_named(database: Scratch, before: str, says: str, reached: str) -> None:
     database.execute(before)
     opened = Database(dsn.parse(database.go_dsn))
     with pytest.raises(schema.UnusableSchemaError, match=says):

@@ -23,7 +23,7 @@ def retry_after(error: Any) -> int:
     return int(dict(error.trailing_metadata())["retry-after"])
 
 
-def test_a_flood_is_refused_and_everything_else_goes_on(tmp_path: Path) -> None:
+def test_flood_is_refused_while_other_calls_continue(tmp_path: Path) -> None:
     env = {"HASH_SLOTS": "1", "THROTTLE_MODE": "off"}
     with Process("user_svc", env=env, cwd=tmp_path) as process, ready_client(process) as client:
         assert client.register("alice").code == 200

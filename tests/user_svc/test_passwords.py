@@ -94,7 +94,7 @@ def test_refusals_cost_as_much_as_the_highest_stored(
     assert work(hasher, monkeypatch, "password", stored("password", 4)) == (True, 2**4)
 
 
-def test_a_higher_cost_is_learned_when_it_is_met(hasher: Hasher, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_higher_costs_are_learned_at_login(hasher: Hasher, monkeypatch: pytest.MonkeyPatch) -> None:
     assert work(hasher, monkeypatch, "wrong", stored("password", COST + 2)) == (False, 2 ** (COST + 2))
     assert work(hasher, monkeypatch, "wrong", None) == (False, 2 ** (COST + 2))
     hasher.learn(None)
@@ -119,5 +119,5 @@ def test_any_other_cost_is_outdated(hasher: Hasher) -> None:
     ],
     ids=["ASCII", "NFD", "NFC", "Hangul", "singleton", "too long"],
 )
-def test_a_password_is_tried_as_it_came_and_as_nfc(typed: str, tried: list[str]) -> None:
+def test_passwords_are_tried_as_sent_and_as_nfc(typed: str, tried: list[str]) -> None:
     assert list(spellings(typed)) == tried

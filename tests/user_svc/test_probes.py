@@ -43,7 +43,7 @@ def test_a_dead_thread_fails_liveness_and_is_named(client: Client, thread: str) 
     assert client.process.wait() == 0
 
 
-def test_a_grpc_port_that_does_not_answer_fails_liveness(client: Client) -> None:
+def test_unresponsive_grpc_port_fails_liveness(client: Client) -> None:
     assert probe(client.process, "/livez") == (200, "ok")
     end_thread(client.process, "_serve")
     wait_until(lambda: probe(client.process, "/livez")[0] == 503, 20)

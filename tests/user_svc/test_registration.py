@@ -91,7 +91,7 @@ def test_without_a_registry_readiness_needs_no_lease(shared: Client) -> None:
     assert "ETCD_ADDRESS" in shared.process.wait_for("not registered")["message"]
 
 
-def test_a_stopped_service_is_deregistered_before_it_refuses_calls(etcd: Etcd, prefix: str, tmp_path: Path) -> None:
+def test_stopping_service_deregisters_before_refusing_calls(etcd: Etcd, prefix: str, tmp_path: Path) -> None:
     env = settings(etcd, prefix, DRAIN_DELAY="1.5")
     with Process("user_svc", env=env, cwd=tmp_path) as process, ready_client(process) as client:
         client.wait_until_serving("readiness")

@@ -96,7 +96,7 @@ def test_a_table_without_moments_is_given_them(database: Scratch, opened: Databa
     opened.close()
 
 
-def test_a_name_that_only_the_collation_equates_is_another_user(database: Scratch, opened: Database) -> None:
+def test_collation_equal_names_are_different_users(database: Scratch, opened: Database) -> None:
     database.execute(GORM, GO_INSERT.format("Ángel"))
     schema.upgrade(opened)
     store = Store(opened)
@@ -141,9 +141,7 @@ def test_names_are_made_unique_whatever_the_case(database: Scratch, opened: Data
         ("id int AUTO_INCREMENT PRIMARY KEY, username varbinary(20) UNIQUE, password text", "username"),
     ],
 )
-def test_a_table_that_will_not_do_is_left_alone(
-    database: Scratch, opened: Database, definition: str, says: str
-) -> None:
+def test_unusable_tables_are_left_alone(database: Scratch, opened: Database, definition: str, says: str) -> None:
     database.execute(f"CREATE TABLE users ({definition}) CHARSET utf8mb4")
     before = database.execute("SHOW CREATE TABLE users")
     with pytest.raises(schema.UnusableSchemaError, match=says):
@@ -152,7 +150,7 @@ def test_a_table_that_will_not_do_is_left_alone(
     opened.close()
 
 
-def test_names_that_clash_are_for_a_person_to_settle(database: Scratch, tmp_path: Path) -> None:
+def test_clashing_names_need_manual_resolution(database: Scratch, tmp_path: Path) -> None:
     database.execute(
         GORM.replace("`username` varchar(64)", "`username` varchar(64) COLLATE utf8mb4_bin"),
         GO_INSERT.format("alice"),
@@ -184,7 +182,7 @@ def test_ten_at_once_make_one_schema(database: Scratch, tmp_path: Path) -> None:
     assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0003"}]
 
 
-def test_a_run_that_was_cut_short_is_taken_up_again(database: Scratch, opened: Database) -> None:
+def test_interrupted_migrations_are_resumed(database: Scratch, opened: Database) -> None:
     schema.upgrade(opened)
     made = database.execute("SHOW CREATE TABLE users")
     database.execute("DELETE FROM user_svc_schema")

@@ -111,7 +111,7 @@ def test_a_request_far_too_long_is_refused(shared: Client) -> None:
         ([("x-trace-id", "both"), ("traceparent", f"00-{'ab' * 16}-{'cd' * 8}-01")], "both"),
     ],
 )
-def test_a_call_logs_one_line_under_its_trace_id(
+def test_calls_log_one_line_with_trace_id(
     shared: Client, name: str, metadata: list[tuple[str, str]], trace_id: str
 ) -> None:
     before = len(records(shared, trace_id=trace_id))
@@ -162,7 +162,7 @@ def test_no_password_or_name_leaves_the_service(tmp_path: Path) -> None:
             assert secret not in str(failed.value)
 
 
-def test_the_trace_id_reaches_the_line_of_every_query(shared: Client, name: str) -> None:
+def test_every_query_line_has_the_trace_id(shared: Client, name: str) -> None:
     shared.register(name, metadata=[("x-trace-id", name)])
     wait_until(lambda: records(shared, method="Register", trace_id=name))
     queries = [record["query"] for record in records(shared, trace_id=name, message="query")]

@@ -31,7 +31,7 @@ def test_calls_in_flight_finish(tmp_path: Path) -> None:
             client.login("nobody", timeout=1)
 
 
-def test_calls_that_take_longer_than_the_grace_are_cut_off(tmp_path: Path) -> None:
+def test_calls_longer_than_grace_are_cut_off(tmp_path: Path) -> None:
     env = {"BCRYPT_COST": "12", "HASH_SLOTS": "1", "GRACE": "0.1"}
     with Process("user_svc", env=env, cwd=tmp_path) as process, ready_client(process) as client:
         calls = [client.users.Login.future(request(number), timeout=30) for number in range(10)]
@@ -43,7 +43,7 @@ def test_calls_that_take_longer_than_the_grace_are_cut_off(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["hash", "renewal"])
-def test_a_hash_that_does_not_end_is_left_behind(tmp_path: Path, kind: str) -> None:
+def test_endless_hash_is_abandoned(tmp_path: Path, kind: str) -> None:
     env = {"HASH_SLOTS": "1", "GRACE": "0.1"}
     with Process("tests.user_svc.endless", env=env, cwd=tmp_path) as process, ready_client(process) as client:
         if kind == "hash":

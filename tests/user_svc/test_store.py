@@ -71,7 +71,7 @@ def test_the_index_decides(store: Store, opened: Database) -> None:
     assert scalar(opened, "SELECT COUNT(*) FROM users") == 1
 
 
-def test_a_deleted_user_is_not_found_and_the_name_stays_taken(store: Store, opened: Database) -> None:
+def test_deleted_users_name_stays_taken(store: Store, opened: Database) -> None:
     store.add("alice", "hash")
     with opened.connection("test", "SELECT users") as connection:
         connection.execute(text("UPDATE users SET deleted_at = '2026-01-01 00:00:00'"))
@@ -90,7 +90,7 @@ def test_a_hash_is_replaced_unless_it_has_changed(store: Store) -> None:
     assert after.password_hash == "new"
 
 
-def test_the_highest_cost_is_that_of_those_who_can_log_in(store: Store, opened: Database) -> None:
+def test_highest_cost_counts_only_usable_accounts(store: Store, opened: Database) -> None:
     assert store.highest_cost() is None
     body = "a" * 53
     for number, held in enumerate(["hash", f"$2b$17${body}", f"$2b$16${body}x", f"$2x$16${body}", "密" * 60]):
@@ -104,7 +104,7 @@ def test_the_highest_cost_is_that_of_those_who_can_log_in(store: Store, opened: 
     assert store.highest_cost() == 10
 
 
-def test_the_highest_cost_is_found_in_a_large_table(store: Store, opened: Database) -> None:
+def test_highest_cost_is_found_in_large_tables(store: Store, opened: Database) -> None:
     rows = [{"name": f"user_{number}", "hash": f"$2b$04${'a' * 53}"} for number in range(25_000)]
     for row in (rows[9_999], rows[24_999]):
         row["hash"] = row["hash"].replace("04", "12" if row is rows[9_999] else "11")
@@ -124,7 +124,7 @@ def test_moments_are_utc(store: Store, opened: Database, monkeypatch: pytest.Mon
         assert scalar(opened, "SELECT ABS(TIMESTAMPDIFF(SECOND, NOW(), UTC_TIMESTAMP()))") == 0
 
 
-def test_the_pool_is_bounded_and_a_full_one_is_no_dead_database(opened: Database, store: Store) -> None:
+def test_full_pool_is_no_dead_database(opened: Database, store: Store) -> None:
     with ExitStack() as stack:
         for _ in range(100):
             stack.enter_context(opened.engine.connect())
@@ -147,7 +147,7 @@ def test_the_pool_has_the_size_that_is_set(database: Scratch) -> None:
     opened.close()
 
 
-def test_connections_of_the_age_that_is_set_are_replaced(database: Scratch) -> None:
+def test_connections_of_the_configured_age_are_replaced(database: Scratch) -> None:
     opened = Database(dsn.parse(database.go_dsn), recycle=0.05)
 
     def connection_id() -> object:
@@ -159,7 +159,7 @@ def test_connections_of_the_age_that_is_set_are_replaced(database: Scratch) -> N
     opened.close()
 
 
-def test_a_connection_that_died_in_the_pool_is_replaced(database: Scratch) -> None:
+def test_dead_pool_connections_are_replaced(database: Scratch) -> None:
     opened = Database(dsn.parse(database.go_dsn))
     schema.upgrade(opened)
     store = Store(opened)
@@ -171,7 +171,7 @@ def test_a_connection_that_died_in_the_pool_is_replaced(database: Scratch) -> No
     opened.close()
 
 
-def test_a_database_that_is_away_is_told_from_one_that_says_no() -> None:
+def test_unavailable_and_refusing_databases_differ() -> None:
     store = Store(Database(dsn.parse(f"u:p@tcp(127.0.0.1:{free_port()})/db")))
     with pytest.raises(DatabaseUnavailableError, match="CR_CONN_HOST_ERROR") as raised:
         store.find("alice")

@@ -150,9 +150,7 @@ def test_answer_before_a_body_that_does_not_come(
         (b"POST /api/login HTTP/1.1\r\n", 400),
     ],
 )
-def test_client_that_sends_all_before_it_reads_sees_the_answer(
-    gateway: Process, connect: Connect, start: bytes, status: int
-) -> None:
+def test_client_that_sends_first_sees_the_answer(gateway: Process, connect: Connect, start: bytes, status: int) -> None:
     body = b"z" * 900_000
     client = connect(gateway)
     client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
@@ -183,7 +181,7 @@ def assert_not_taken_for_long(client: RawClient, piece: bytes) -> None:
         raise AssertionError("still open")
 
 
-def test_connection_is_kept_after_the_rest_of_a_body(impatient: Process, connect: Connect) -> None:
+def test_connection_survives_a_discarded_body(impatient: Process, connect: Connect) -> None:
     """As long as any idle connection, which is longer than the head of the next request may take."""
     client = connect(impatient)
     assert client.ask(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n").status == 404

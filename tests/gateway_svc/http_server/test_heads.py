@@ -234,7 +234,7 @@ def test_many_pipelined_requests_are_answered_in_order(gateway: Process, connect
     assert [client.answer().headers["x-trace-id"] for _ in range(count)] == [str(n) for n in range(count)]
 
 
-def test_idle_connection_lives_longer_than_a_head_may_take(impatient: Process, connect: Connect) -> None:
+def test_idle_connections_outlive_the_head_timeout(impatient: Process, connect: Connect) -> None:
     client = connect(impatient)
     assert client.ask(GET_PING).status == 200
     client.socket.setblocking(False)

@@ -40,7 +40,7 @@ def test_curl_with_http2(gateway: Process) -> None:
 @pytest.mark.parametrize("upgrade", [H2C, WEBSOCKET, b"Connection: upgrade\r\nUpgrade: a, b/2\r\nupgrade: c\r\n"])
 @pytest.mark.parametrize(("framing", "body"), [(LENGTH, BODY), (CHUNKED, CHUNKS)], ids=["length", "chunked"])
 @pytest.mark.parametrize("pieces", [1, 2, 3])
-def test_request_is_answered_as_if_there_were_no_upgrade(
+def test_upgrade_headers_are_ignored(
     gateway: Process, connect: Connect, users: UsersStub, upgrade: bytes, framing: bytes, body: bytes, pieces: int
 ) -> None:
     client = connect(gateway)

@@ -69,7 +69,7 @@ def test_each_chain_leads_to_its_client(peer: str, lines: list[str], expected: s
     assert client(peer, *lines) == expected
 
 
-def test_no_field_is_read_where_no_proxy_is_trusted() -> None:
+def test_untrusted_peers_forwarded_fields_are_ignored() -> None:
     proxies = ClientAddresses(())
     for peer in ("10.0.0.1", "127.0.0.1"):
         assert client(peer, "198.51.100.1", proxies=proxies) == peer
@@ -156,6 +156,6 @@ def test_it_is_what_python_says_of_the_hops(peer: str, lines: list[str]) -> None
 
 
 @given(st.lists(st.one_of(proxy, junk, stranger), max_size=5), numbers("198.51.100.0/24"), st.lists(proxy, max_size=4))
-def test_nothing_that_a_client_writes_changes_who_it_is(forged: list[str], own: str, chain: list[str]) -> None:
+def test_forged_headers_do_not_change_the_client(forged: list[str], own: str, chain: list[str]) -> None:
     *forwarded, peer = [own, *chain]
     assert client(peer, *forged, *forwarded) == client(peer, *forwarded) == expected(own, [])

@@ -138,7 +138,7 @@ def test_bad_refresh_tokens_are_bounded_for_each_address(proxied: Proxied, path:
     assert proxied.post(path, "203.0.113.6", refresh_token="vpr_forged").status_code == 401
 
 
-def test_a_right_password_of_a_disabled_account_is_no_failure(proxied: Proxied, users: UsersStub) -> None:
+def test_disabled_accounts_right_password_is_no_failure(proxied: Proxied, users: UsersStub) -> None:
     name = f"u_{secrets.token_hex(6)}"
     proxied.register(name)
     users.disabled.add(name)

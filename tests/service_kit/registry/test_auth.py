@@ -35,7 +35,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_auth_is_turned_on_with_a_token_that_expires(quick_etcd: Etcd, caplog: pytest.LogCaptureFixture) -> None:
+def test_auth_is_enabled_with_expiring_tokens(quick_etcd: Etcd, caplog: pytest.LogCaptureFixture) -> None:
     with (
         EtcdProxy(quick_etcd.endpoint) as proxy,
         # A look at the key each 2 s, so that each finds the token expired.
@@ -61,7 +61,7 @@ def test_auth_is_turned_on_with_a_token_that_expires(quick_etcd: Etcd, caplog: p
         quick_etcd.token = ""
 
 
-def test_separate_users_with_no_more_rights_than_they_need(quick_etcd: Etcd) -> None:
+def test_users_have_least_privileges(quick_etcd: Etcd) -> None:
     prefix = "kitex/registry-etcd/"
     users = {"writer": ("canary-w", "readwrite", prefix), "reader": ("canary-r", "read", prefix)}
     quick_etcd.enable_auth(ROOT, users)

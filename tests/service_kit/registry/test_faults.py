@@ -65,7 +65,7 @@ def test_a_long_outage_of_etcd(
 
 
 @pytest.mark.faults
-def test_an_etcd_that_hangs_is_noticed_without_a_call(own_etcd: Etcd, caplog: pytest.LogCaptureFixture) -> None:
+def test_hanging_etcd_is_noticed_without_a_call(own_etcd: Etcd, caplog: pytest.LogCaptureFixture) -> None:
     resolver = Resolver(EtcdConfig((own_etcd.endpoint,)), "user", relist=600)
     resolver.start()
     wait_until(lambda: resolver.snapshot)
@@ -122,7 +122,7 @@ def test_a_key_that_is_changed_again_and_again(own_etcd: Etcd) -> None:
             harness.back()
 
 
-def test_a_watch_from_a_wiped_etcd_is_not_silent(own_etcd: Etcd) -> None:
+def test_watch_continues_after_etcd_is_wiped(own_etcd: Etcd) -> None:
     for _ in range(50):  # so that the revisions of the old etcd lie in the future of the new one
         own_etcd.put("elsewhere", "")
     with RegistrarHarness(own_etcd, relist=60) as harness:

@@ -64,7 +64,7 @@ def test_records_that_kitex_reads_are_read(value: str, expected: Instance) -> No
     ],
     ids=lambda value: value[:60].decode(errors="replace"),
 )
-def test_what_is_not_a_usable_record_is_a_value_error(value: bytes) -> None:
+def test_unusable_records_are_value_errors(value: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         decode_at(key(DEFAULT_PREFIX, "user", "10.0.0.1:1"), value, lease=1)
 
@@ -90,7 +90,7 @@ def test_what_is_not_a_usable_record_is_a_value_error(value: bytes) -> None:
         "[::1]",
     ],
 )
-def test_an_address_that_nobody_can_connect_to_is_refused(address: str) -> None:
+def test_unconnectable_addresses_are_refused(address: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         Instance(address)
 

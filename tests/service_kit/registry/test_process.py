@@ -65,6 +65,6 @@ def stays_idle(etcd: Etcd, process: psutil.Process, duration: float) -> None:
     assert process.num_fds() < files + 20
 
 
-def test_a_killed_process_leaves_nothing_for_longer_than_its_ttl(own_etcd: Etcd, idle: psutil.Process) -> None:
+def test_killed_process_leaves_nothing_beyond_its_ttl(own_etcd: Etcd, idle: psutil.Process) -> None:
     idle.kill()
     wait_until(lambda: not own_etcd.keys() and not own_etcd.leases(), TTL + 2)

@@ -29,7 +29,7 @@ def ends_within(registrar: Registrar, timeout: float) -> None:
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1:8888", "[fd00::1]:8888"])
-def test_the_key_is_written_under_a_lease_with_the_ttl(register: Register, own_etcd: Etcd, address: str) -> None:
+def test_key_is_written_under_a_lease(register: Register, own_etcd: Etcd, address: str) -> None:
     instance = Instance(address, weight=3, tags={"zone": "a"})
     registrar = register(own_etcd.endpoint, instance, ttl=77)
     wait_until(lambda: registrar.held)
@@ -72,7 +72,7 @@ def test_starting_while_etcd_hangs(register: Register, own_etcd: Etcd) -> None:
     registrar.stop()
 
 
-def test_stopping_removes_the_key_and_the_lease_at_once(register: Register, own_etcd: Etcd) -> None:
+def test_stop_removes_key_and_lease(register: Register, own_etcd: Etcd) -> None:
     registrar = register(own_etcd.endpoint, INSTANCE)
     wait_until(lambda: registrar.held)
     stopping = threading.Thread(target=registrar.stop)
@@ -113,7 +113,7 @@ def test_stopping_revokes_as_soon_as_etcd_answers_again(register: Register, own_
     stopping.join()
 
 
-def test_stopping_returns_at_once_when_nothing_was_ever_registered() -> None:
+def test_stop_without_registration_returns_at_once() -> None:
     registrar = Registrar(EtcdConfig((Etcd().endpoint,), "user", "password"), "user", INSTANCE)
     registrar.start()
     stopping = threading.Thread(target=registrar.stop, args=(60,))
@@ -122,7 +122,7 @@ def test_stopping_returns_at_once_when_nothing_was_ever_registered() -> None:
     assert not stopping.is_alive()
 
 
-def test_a_grant_whose_answer_is_lost_leaves_no_lease(register: Register, own_etcd: Etcd) -> None:
+def test_lost_grant_leaves_no_lease(register: Register, own_etcd: Etcd) -> None:
     with EtcdProxy(own_etcd.endpoint) as proxy:
         proxy.hold_answers("LeaseGrant")
         registrar = register(proxy.endpoint, INSTANCE, timeout=0.5, ttl=600)
@@ -135,7 +135,7 @@ def test_a_grant_whose_answer_is_lost_leaves_no_lease(register: Register, own_et
         assert own_etcd.leases() == set()
 
 
-def test_a_grant_whose_answer_is_lost_leaves_no_lease_when_stopped_then(register: Register, own_etcd: Etcd) -> None:
+def test_lost_grant_leaves_no_lease_after_stop(register: Register, own_etcd: Etcd) -> None:
     with EtcdProxy(own_etcd.endpoint) as proxy:
         proxy.hold_answers("LeaseGrant")
         registrar = register(proxy.endpoint, INSTANCE, timeout=0.5, ttl=600)
@@ -144,7 +144,7 @@ def test_a_grant_whose_answer_is_lost_leaves_no_lease_when_stopped_then(register
         assert own_etcd.leases() == set()
 
 
-def test_a_grant_that_etcd_takes_late_leaves_no_lease(register: Register, own_etcd: Etcd) -> None:
+def test_late_grant_leaves_no_lease(register: Register, own_etcd: Etcd) -> None:
     with EtcdProxy(own_etcd.endpoint) as proxy:
         proxy.hold_requests("LeaseGrant")
         registrar = register(proxy.endpoint, INSTANCE, timeout=0.5, ttl=600)
@@ -158,7 +158,7 @@ def test_a_grant_that_etcd_takes_late_leaves_no_lease(register: Register, own_et
         assert own_etcd.leases() == set()
 
 
-def test_the_key_of_a_process_that_was_killed_is_taken_over(register: Register, own_etcd: Etcd) -> None:
+def test_a_killed_processes_key_is_taken_over(register: Register, own_etcd: Etcd) -> None:
     own_etcd.put(KEY, INSTANCE.encode(), lease=own_etcd.grant(600))
     registrar = register(own_etcd.endpoint, INSTANCE)
     wait_until(lambda: registrar.held)
@@ -184,7 +184,7 @@ def test_two_registrars_with_one_address_make_peace(
     assert own_etcd.leases() == set()
 
 
-def test_what_a_rival_has_just_written_is_not_overwritten(own_etcd: Etcd, register: Register) -> None:
+def test_a_rivals_new_key_is_not_overwritten(own_etcd: Etcd, register: Register) -> None:
     own_etcd.put(KEY, INSTANCE.encode(), lease=own_etcd.grant(600))
     with EtcdProxy(own_etcd.endpoint) as proxy:
         registrar = register(proxy.endpoint, INSTANCE, timeout=10)
@@ -200,7 +200,7 @@ def test_what_a_rival_has_just_written_is_not_overwritten(own_etcd: Etcd, regist
         registrar.stop()
 
 
-def test_held_outlives_etcd_until_the_lease_may_have_run_out(own_etcd: Etcd) -> None:
+def test_held_lasts_until_the_lease_may_expire(own_etcd: Etcd) -> None:
     with RegistrarHarness(own_etcd, ttl=2) as harness:
         own_etcd.suspend()
         stays(lambda: harness.registrar.held, 0.7)
@@ -211,7 +211,7 @@ def test_held_outlives_etcd_until_the_lease_may_have_run_out(own_etcd: Etcd) -> 
         assert harness.held == [True, False, True]
 
 
-def test_held_is_false_while_the_key_is_not_ours(own_etcd: Etcd) -> None:
+def test_held_is_false_without_our_key(own_etcd: Etcd) -> None:
     with (
         EtcdProxy(own_etcd.endpoint) as proxy,
         RegistrarHarness(own_etcd, endpoints=(proxy.endpoint,), ttl=60) as harness,

@@ -119,7 +119,7 @@ def test_one_that_returns_in_time_never_left(etcd: Etcd, prefix: str) -> None:
         assert len(seen.told) == 1
 
 
-def test_the_last_ones_are_kept_until_there_are_others(etcd: Etcd, prefix: str) -> None:
+def test_last_endpoints_are_kept_until_replaced(etcd: Etcd, prefix: str) -> None:
     put(etcd, prefix, A, B)
     with following(etcd.endpoint, prefix, linger=0.1, relist=0.1) as seen:
         delete(etcd, prefix, A, B)
@@ -139,9 +139,7 @@ def test_an_etcd_that_is_away_takes_nothing(own_etcd: Etcd, prefix: str) -> None
         wait_until(lambda: seen.shown == (A,), RECOVERY)
 
 
-def test_records_that_cannot_be_used_are_skipped_and_counted(
-    etcd: Etcd, prefix: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unusable_records_are_skipped_and_counted(etcd: Etcd, prefix: str, caplog: pytest.LogCaptureFixture) -> None:
     put(etcd, prefix, A)
     lease = etcd.grant(600)
     etcd.put(f"{prefix}/user/junk", b"\xff{", lease)

@@ -94,7 +94,7 @@ def test_a_file_named_in_single_quotes(room: Path) -> None:
     assert load(Example).token.get_secret_value() == CANARY
 
 
-def test_a_dotenv_may_hold_what_no_field_is_named_after(room: Path) -> None:
+def test_dotenv_may_contain_unknown_names(room: Path) -> None:
     (room / ".env").write_text("TOKEN=x\nMYSQL_ROOT_PASSWORD=y\nSERVER_MODE=release\n", encoding="utf-8")
     assert load(Example).token.get_secret_value() == "x"
 
@@ -128,7 +128,7 @@ def test_the_environment_comes_before_dotenv_with_files_too(room: Path, monkeypa
     assert (loaded.token.get_secret_value(), loaded.name) == ("mounted", "environment")
 
 
-def test_every_problem_is_named_at_once_and_no_value_is_shown(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_problems_are_reported_without_values(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", CANARY)
     monkeypatch.setenv("NAME", f"{CANARY} x")
     monkeypatch.setenv("MEMBERS_FILE", str(room / CANARY))
@@ -140,7 +140,7 @@ def test_every_problem_is_named_at_once_and_no_value_is_shown(room: Path, monkey
     ]
 
 
-def test_an_error_that_is_not_caught_shows_no_value_either(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uncaught_errors_show_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", CANARY)
     with pytest.raises(ValidationError) as raised:
         Example()  # type: ignore[call-arg]
@@ -173,7 +173,7 @@ def test_both_a_value_and_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert problems() == ["TOKEN and TOKEN_FILE are both set; keep one of them"]
 
 
-def test_a_value_of_several_parts_that_does_not_parse(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_multi_part_values_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "x")
     monkeypatch.setenv("MEMBERS", f"[{CANARY}")
     (problem,) = problems()

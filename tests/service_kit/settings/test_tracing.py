@@ -40,7 +40,7 @@ def test_what_switches_tracing_on(monkeypatch: pytest.MonkeyPatch, env: dict[str
     assert (variables(monkeypatch, **env) is not None) is on
 
 
-def test_the_sdk_is_given_what_stands_in_files_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_sdk_also_receives_values_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "headers").write_text(f"authorization=Basic%20{CANARY}==, x-scope = a\n")
     (tmp_path / ".env").write_text("OTEL_SERVICE_NAME=edge\nOTEL_TRACES_SAMPLER=Always_Off\n")
     given = variables(monkeypatch, **ENDPOINT, OTEL_EXPORTER_OTLP_HEADERS_FILE=str(tmp_path / "headers"))

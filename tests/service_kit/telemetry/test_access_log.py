@@ -61,7 +61,7 @@ def test_a_line_is_the_one_that_logging_writes() -> None:
     ]
 
 
-def test_whatever_is_in_a_field_is_json_on_one_line() -> None:
+def test_any_field_is_json_on_one_line() -> None:
     values = [FORGED, "\udc80", "héllo", "\x7f\u2028", 2**70, float("nan"), [FORGED]]
     (*lines, failed) = lines_of(f"""
         access = AccessLog("access", "request")
@@ -75,7 +75,7 @@ def test_whatever_is_in_a_field_is_json_on_one_line() -> None:
     assert json.loads(failed)["route"] == "x"
 
 
-def test_lines_of_one_turn_are_one_write_in_the_order_they_came() -> None:
+def test_lines_of_one_turn_are_written_together() -> None:
     ours, childs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     source = """
         async def main():
@@ -116,7 +116,7 @@ def test_no_write_is_longer_than_pipes_keep_together() -> None:
     assert [json.loads(line)["number"] for line in b"".join(writes).splitlines()] == list(range(100))
 
 
-def test_lines_that_wait_when_the_process_ends_are_written() -> None:
+def test_pending_lines_are_written_at_exit() -> None:
     records = records_of("""
         access = AccessLog("access", "request", loop=asyncio.new_event_loop())
         access.log({"number": 1})
@@ -199,7 +199,7 @@ def test_after_a_full_disk_lines_are_whole_again(tmp_path: Path) -> None:
     assert whole[-10:] == list(range(20, 30))
 
 
-def test_a_trace_id_does_not_decide_who_is_logged() -> None:
+def test_trace_ids_do_not_decide_log_sampling() -> None:
     records = records_of("""
         access = AccessLog("access", "request", 0.25)
         for _ in range(2000):
@@ -248,7 +248,7 @@ def test_a_malformed_number_is_replaced(received: str) -> None:
 
 @pytest.mark.parametrize("share", [0, 1])
 @pytest.mark.parametrize("ends", ["time.sleep(1.5); logger.info('last')", "pass"])
-def test_fifty_a_second_of_a_status_and_the_rest_is_counted(share: int, ends: str) -> None:
+def test_lines_above_fifty_a_second_are_counted(share: int, ends: str) -> None:
     records = records_of(f"""
         access = AccessLog("access", "request", {share})
         for _ in range(80):
@@ -298,7 +298,7 @@ def test_below_the_level_nothing_is_written_nor_counted() -> None:
     assert [json.loads(line)["code"] for line in lines] == [503]
 
 
-def test_a_line_has_the_trace_id_of_its_own_thread() -> None:
+def test_lines_have_their_own_threads_trace_id() -> None:
     records = records_of("""
         access = AccessLog("access", "call")
         barrier = threading.Barrier(8)

@@ -64,7 +64,7 @@ def test_time_is_utc_with_milliseconds() -> None:
     assert fields["time"] == "2001-09-09T01:46:40.001Z"
 
 
-def test_the_instance_is_the_host_unless_it_has_a_name() -> None:
+def test_instance_defaults_to_the_host_name() -> None:
     fields = record("logs.configure('user', style='json'); logger.info('x')")
     assert fields["instance"] == socket.gethostname()
 
@@ -74,7 +74,7 @@ def test_extras_become_fields_of_their_own_type() -> None:
     assert (fields["route"], fields["code"], fields["duration"]) == ("/api/login", 200, 0.25)
 
 
-def test_trace_and_span_of_the_request_are_on_the_line() -> None:
+def test_line_has_the_requests_trace_and_span() -> None:
     fields = record("""
         from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
         span = NonRecordingSpan(SpanContext(1, 0x00f067aa0ba902b7, is_remote=False, trace_flags=TraceFlags(1)))
@@ -84,7 +84,7 @@ def test_trace_and_span_of_the_request_are_on_the_line() -> None:
     assert (fields["trace_id"], fields["span_id"]) == ("t-1", "00f067aa0ba902b7")
 
 
-def test_another_thread_has_no_trace_id_of_this_one() -> None:
+def test_threads_do_not_share_trace_ids() -> None:
     fields = record(
         "current.set(RequestContext('t-1')); t = threading.Thread(target=logger.info, args='x'); t.start(); t.join()"
     )
@@ -122,7 +122,7 @@ def test_an_exception_is_one_field() -> None:
     assert "exc_info" not in fields
 
 
-def test_the_text_of_an_exception_is_indented_and_escaped() -> None:
+def test_exception_text_is_indented_and_escaped() -> None:
     lines = written(
         """
         try:
@@ -143,7 +143,7 @@ def test_an_uncaught_exception_is_a_record() -> None:
     assert str(fields["exception"]).endswith(FORGED)
 
 
-def test_an_uncaught_exception_of_a_thread_is_a_record() -> None:
+def test_uncaught_thread_exceptions_are_logged() -> None:
     fields = record(
         "def f(): raise ValueError(FORGED)\nt = threading.Thread(target=f, name='worker'); t.start(); t.join()"
     )

@@ -69,7 +69,7 @@ def test_sampling_is_the_sdks(monkeypatch: pytest.MonkeyPatch, name: str, rate: 
         assert traceparent.endswith("-01" if expected else "-00")
 
 
-def test_an_id_that_no_trace_can_have_is_sampled_by_a_random_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_trace_ids_are_sampled_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
     start(monkeypatch, "traceidratio", "0.5")
     found = [served(RequestContext("z" * 32)) for _ in range(200)]
     assert 50 < sum(recorded for recorded, _ in found) < 150
@@ -78,14 +78,14 @@ def test_an_id_that_no_trace_can_have_is_sampled_by_a_random_one(monkeypatch: py
     assert len({traceparent[3:35] for _, traceparent in found}) == 200
 
 
-def test_a_callees_flags_keep_that_the_trace_id_is_random(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forwarded_flags_keep_the_random_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     start(monkeypatch, "parentbased_always_on", "1")
     for flags in (2, 3):
         _, traceparent = served(RequestContext("t-1", Parent("ab" * 16, "00f067aa0ba902b7", flags)))
         assert traceparent.endswith(f"-0{flags}")
 
 
-def test_a_span_is_marked_by_its_first_error_and_ends_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_span_keeps_its_first_error(monkeypatch: pytest.MonkeyPatch) -> None:
     start(monkeypatch, "always_on", "1")
     with RequestContext("t-1") as request:
         outer: Any = tracing.start_server_span("outer").sdk

@@ -107,7 +107,7 @@ def test_an_instance_stopped_in_a_refresh_voids_nothing(fleet: Fleet, request_of
     assert (answer.code, answer.serial) == (200, 3)
 
 
-def test_a_row_that_others_lock_holds_up_no_call_for_longer_than_it_has(fleet: Fleet) -> None:
+def test_locked_rows_do_not_outlast_deadlines(fleet: Fleet) -> None:
     fleet.wait()
     lock = "SELECT * FROM sessions FOR UPDATE"
     with fleet.database.server.transaction(fleet.database.name, lock) as rollback:
@@ -122,7 +122,7 @@ def test_a_row_that_others_lock_holds_up_no_call_for_longer_than_it_has(fleet: F
     assert fleet.refresh(fleet.clients[1], answer.serial).serial == answer.serial + 1
 
 
-def test_an_answer_lost_for_longer_than_grace_is_recovered(fleet: Fleet) -> None:
+def test_answers_lost_beyond_grace_are_recovered(fleet: Fleet) -> None:
     client = fleet.clients[1]
     fleet.wait()
     assert fleet.refresh(client, 1).serial == 2
@@ -135,7 +135,7 @@ def test_an_answer_lost_for_longer_than_grace_is_recovered(fleet: Fleet) -> None
 
 
 @pytest.mark.parametrize("delivered", [True, False])
-def test_a_connection_lost_in_the_update_loses_no_session(fleet: Fleet, delivered: bool) -> None:
+def test_lost_connection_in_update_loses_no_session(fleet: Fleet, delivered: bool) -> None:
     fleet.wait()
     fleet.proxy.lose(b"UPDATE sessions", delivered=delivered)
     answer = wait_until(lambda: fleet.try_refresh(fleet.clients[0], 1))

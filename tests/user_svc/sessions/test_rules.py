@@ -52,7 +52,7 @@ def test_a_presented_serial_has_one_meaning(presented: int, since_rotation: int,
     assert decide(session(rotated_at=GRACE * 10 - since_rotation), presented) is result
 
 
-def test_a_session_that_nobody_rotated_has_no_serial_before() -> None:
+def test_unrotated_session_has_no_previous_serial() -> None:
     assert decide(session(serial=1, previous=0), 0) is Result.UNKNOWN
 
 
@@ -72,7 +72,7 @@ def test_a_session_that_nobody_rotated_has_no_serial_before() -> None:
     ],
 )
 @pytest.mark.parametrize("presented", [5, 3, 1])
-def test_a_session_that_is_over_stays_as_it_is(fields: dict[str, object], result: Result, presented: int) -> None:
+def test_ended_sessions_do_not_change(fields: dict[str, object], result: Result, presented: int) -> None:
     assert decide(session(**fields), presented) is result
 
 

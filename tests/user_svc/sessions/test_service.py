@@ -136,7 +136,7 @@ def test_nobody_ends_what_there_is_not(service: Service) -> None:
     assert not listed.sessions
 
 
-def test_a_disabled_user_is_told_after_the_right_password(service: Service, name: str) -> None:
+def test_disabled_user_is_told_after_right_password(service: Service, name: str) -> None:
     login = service.log_in(name)
     session_id = service.open(login)
     service.execute(f"UPDATE users SET disabled_at = '2026-01-01 00:00:00' WHERE username = '{name}'")
@@ -226,7 +226,7 @@ def test_no_id_of_a_session_is_logged(service: Service, name: str) -> None:
     assert repr(session_id)[2:10] not in service.client.process.output
 
 
-def test_every_series_of_sessions_is_there_from_the_start(tmp_path: Path) -> None:
+def test_session_series_exist_from_the_start(tmp_path: Path) -> None:
     with Process("user_svc", cwd=tmp_path) as process, ready_client(process) as client:
         text = client.metrics()
     assert "\nsessions_opened_total 0.0" in text

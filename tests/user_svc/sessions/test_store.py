@@ -250,7 +250,7 @@ def test_one_of_many_refreshes_at_once_rotates(store: SessionStore, alice: int, 
     assert execute(opened, "SELECT serial, previous FROM sessions") == [(3, 1)]
 
 
-def test_a_machine_that_stood_still_in_a_refresh_voids_nothing(database: Scratch) -> None:
+def test_stopped_machine_in_refresh_voids_nothing(database: Scratch) -> None:
     elsewhere, opened = Database(dsn.parse(database.go_dsn)), Database(dsn.parse(database.go_dsn))
     schema.upgrade(opened)
     store, faster = SessionStore(opened), SessionStore(elsewhere)
