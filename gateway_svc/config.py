@@ -120,7 +120,7 @@ class GatewaySettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
 
     @field_validator("http_tls_key_file")
     @classmethod
-    def _goes_with_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+    def _http_key_goes_with_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         return goes_with(value, info, "http_tls_cert_file")
 
     @field_validator("user_service_target")

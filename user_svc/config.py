@@ -88,7 +88,7 @@ class DatabaseSettings(LogSettings, FileSettings):
 
     @field_validator("db_key_file")
     @classmethod
-    def _goes_with_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+    def _database_key_goes_with_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         return goes_with(value, info, "db_cert_file")
 
     @property

@@ -199,7 +199,7 @@ class EtcdTlsSettings(FileSettings):
 
     @field_validator("etcd_key_file")
     @classmethod
-    def _goes_with_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+    def _etcd_key_goes_with_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         return goes_with(value, info, "etcd_cert_file")
 
     @property
