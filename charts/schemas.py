@@ -18,6 +18,7 @@ CHARTS = Path(__file__).resolve().parent
 Schema = dict[str, Any]
 
 BOOLEAN: Schema = {"type": "boolean"}
+NUMBER: Schema = {"type": "number", "minimum": 0}
 
 
 def string(pattern: str | None = None, *examples: str, **rules: Any) -> Schema:
@@ -146,6 +147,13 @@ DEFINITIONS: dict[str, Schema] = {
             "enabled": BOOLEAN,
             "labels": shared("labels"),
             "runbookUrl": string(r"^\S*[^\s/]$", "https://git.example.com/video/docs/runbooks"),
+            "interval": string("^([0-9]+(ms|s|m|h))*$", "20s"),
+            "disabled": mapping(BOOLEAN, None, {"TargetDown": True}),
+            "thresholds": mapping(
+                {"anyOf": [NUMBER, closed({"critical": NUMBER, "warning": NUMBER}, [])]},
+                None,
+                {"TlsCertificateExpires": 14},
+            ),
         }
     ),
     "dashboards": closed(
@@ -334,6 +342,8 @@ VALUES: dict[str, dict[str, Schema]] = {
         ),
         "grpcReflection": BOOLEAN,
         "hashSlots": integer(0, 2, 256),
+        "throttleMode": one_of("enforce", "observe", "off"),
+        "passwordCheck": one_of("change", "off"),
         "tls": closed({**CERTIFICATE, "clientNames": shared("podNames")}),
         "service": shared("service"),
         "networkPolicy": network_policy({**CLIENTS, **SCRAPERS}),

@@ -106,8 +106,8 @@ class GatewaySettings(ServerSettings, EtcdSettings, GrpcTlsSettings):
     """Networks of the proxies whose `X-Forwarded-For` is trusted, comma separated, or `none`; without it addresses are
     not [throttled](gateway.md#throttling)"""
     throttle_mode: ThrottleMode = ThrottleMode.ENFORCE
-    """What happens to addresses that fail too often: `enforce` refuses them (429), `observe` counts and logs them,
-    `off` does neither"""
+    """What happens to those who fail too often: `enforce` refuses them (429), `observe` counts and logs them, `off`
+    does neither"""
     max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
     """Concurrent client connections; fewer if the limit of open files (`ulimit -n`) is lower"""
     head_timeout: float = Field(default=10.0, gt=0, le=600)

@@ -1,6 +1,7 @@
 """An etcd of three members, which demands users and passwords."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Collection
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import Record
 from support.cluster import CommandError, Manifest, condition, ready_since, wait_until
-from support.namespace import Namespace
+from support.namespace import CHARTS, Namespace
 from support.platform import SMALL, Platform
 from support.release import HelmError
 from support.usage import MIB, Container, Usage, requested
@@ -101,7 +102,7 @@ def test_rolling_the_members_is_not_noticed(three: Platform, figures: Record) ->
 
 
 def test_member_that_lost_its_volume_is_replaced(three: Platform, figures: Record) -> None:
-    """In the way of docs/kubernetes.md, step by step."""
+    """In the way of docs/etcd.md, step by step."""
     before = states(three)
     replacing = {**VALUES, "etcd": {**VALUES["etcd"], "initialClusterState": "existing"}}
     claim = "data-vp-etcd-1"
@@ -178,8 +179,30 @@ def covering(measured: dict[Container, float], containers: Collection[Container]
 
 def test_live_etcd_member_count_is_fixed(three: Platform) -> None:
     values = {**VALUES, "etcd": SMALL["etcd"]}
-    with pytest.raises(HelmError, match="replicaCount is 1, and the running etcd has 3"):
+    with pytest.raises(HelmError, match=r"replicaCount is 1, and the running etcd has 3.* docs/etcd\.md has the steps"):
         three.release.upgrade(values)
+
+
+@pytest.mark.parametrize("auth", [False, True], ids=["without passwords", "with passwords"])
+def test_one_member_becomes_three_with_no_request_lost(
+    new_namespace: Callable[..., Namespace], figures: Record, auth: bool
+) -> None:
+    """By the lines of docs/etcd.md."""
+    values = {**SMALL, "global": {"registry": {"auth": {"enabled": auth}}}}
+    platform = Platform(new_namespace(), values)
+    platform.install()
+    page = (CHARTS.parent / "docs" / "etcd.md").read_text()
+    (steps,) = re.findall(r"## From one member to three\n.*?```sh\n(.*?)```", page, re.DOTALL)
+    with platform.traffic(**STEADY) as traffic:
+        traffic.wait_for(20)
+        began = time.monotonic()
+        platform.namespace.shell(steps)
+        platform.wait_for_keys(1, 30)
+        figures(f"one member becomes three, auth {auth}: seconds", time.monotonic() - began)
+        traffic.wait_for(30)
+    figures(f"one member becomes three, auth {auth}", traffic.summary)
+    assert traffic.lost() == []
+    assert len(ready_members(platform)) == 3
 
 
 def test_tls_of_three_live_members_cannot_be_changed(three: Platform) -> None:

@@ -65,7 +65,7 @@ def watched(installed: Platform) -> Iterator[Watched]:
 
 def _rules(platform: Platform) -> dict[str, dict[str, Any]]:
     """The rules of each service, as its chart makes them for this release."""
-    on = {"metrics": {"prometheusRule": {"enabled": True}}}
+    on = {"metrics": {"prometheusRule": {"enabled": True, "interval": ""}}}
     values = {name: {**VALUES.get(name, {}), **on} for name in SERVICES}
     chart = CHARTS / "video-platform"
     command = ["template", platform.release.name, str(chart), "--values", str(chart / "ci" / "values.yaml")]

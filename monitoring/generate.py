@@ -11,6 +11,8 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from monitoring.dashboards import FILES as DASHBOARDS
 from monitoring.dashboards.builders import finish
 from monitoring.rules import FILES as RULES
+from monitoring.rules import Groups
+from monitoring.rules.alert import PREFIX, THRESHOLD
 
 CHARTS = Path(__file__).parents[1] / "charts"
 """Each chart has the rules and dashboards of what it installs, so that it can be packaged and copied as it is."""
@@ -23,6 +25,11 @@ def rule_files() -> list[Path]:
     return sorted(CHARTS.glob("*/files/rules/*.yaml"))
 
 
+def threshold_files() -> list[Path]:
+    """Return the files of thresholds that there are, one for each service."""
+    return sorted(CHARTS.glob("*/files/thresholds.yaml"))
+
+
 def dashboard_files() -> list[Path]:
     """Return the files of dashboards that there are, one for each."""
     return sorted(CHARTS.glob("*/files/dashboards/*.json"))
@@ -30,13 +37,19 @@ def dashboard_files() -> list[Path]:
 
 def texts() -> dict[Path, str]:
     """Return every file with what belongs into it."""
-    rules = {_files(chart) / "rules" / f"{chart}.yaml": _HEADER + _yaml(groups) for chart, groups in RULES.items()}
+    rules = {
+        _files(chart) / "rules" / f"{chart}.yaml": _HEADER + _yaml(_for_prometheus(groups))
+        for chart, groups in RULES.items()
+    }
+    limits = {
+        _files(chart) / "thresholds.yaml": _HEADER + _yaml(_thresholds(groups)) for chart, groups in RULES.items()
+    }
     dashboards = {
         _files(chart) / "dashboards" / f"{name}.json": _json(finish(build()))
         for chart, builders in DASHBOARDS.items()
         for name, build in builders.items()
     }
-    return rules | dashboards
+    return rules | limits | dashboards
 
 
 def write() -> None:
@@ -45,9 +58,30 @@ def write() -> None:
     for path, text in wanted.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    for path in (*rule_files(), *dashboard_files()):
+    for path in (*rule_files(), *threshold_files(), *dashboard_files()):
         if path not in wanted:
             path.unlink()
+
+
+def _for_prometheus(groups: Groups) -> Groups:
+    """Return the groups without what only the charts know."""
+    return {
+        "groups": [
+            group | {"rules": [{k: v for k, v in rule.items() if k != THRESHOLD} for rule in group["rules"]]}
+            for group in groups["groups"]
+        ]
+    }
+
+
+def _thresholds(groups: Groups) -> dict[str, dict[str, dict[str, str]]]:
+    """Return the thresholds by the alert's name, without its prefix, and by its severity."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for group in groups["groups"]:
+        for rule in group["rules"]:
+            if threshold := rule.get(THRESHOLD):
+                name = rule["alert"].removeprefix(PREFIX)
+                found.setdefault(name, {})[rule["labels"]["severity"]] = threshold
+    return found
 
 
 def _files(chart: str) -> Path:

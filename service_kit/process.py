@@ -80,6 +80,10 @@ def serve(name: str, settings: type[S], server: Callable[[S], Server]) -> int:
     return 0
 
 
+_LONGEST_WAIT = 1.0
+"""Seconds."""
+
+
 class StopSignal:
     """The first SIGTERM or SIGINT; the second one ends the process at once. Must be made in the main thread."""
 
@@ -87,13 +91,19 @@ class StopSignal:
         self._received: SimpleQueue[None] = SimpleQueue()  # may be fed from a signal handler, which an Event may not
         _handle_signals(lambda: self._received.put(None), _end)
 
-    def wait(self, timeout: float | None = None) -> bool:
+    def wait(self, timeout: float) -> bool:
         """Wait for the signal, `timeout` seconds at most, and return whether it came; to be asked until it did."""
         try:
             self._received.get(timeout=timeout)
         except Empty:
             return False
         return True
+
+    def wait_for_ever(self) -> None:
+        """Wait for the signal."""
+        # One that arrives in the moment in which the wait begins does not interrupt it: its handler runs at the end.
+        while not self.wait(_LONGEST_WAIT):
+            pass
 
 
 def stop_events() -> tuple[asyncio.Event, asyncio.Event]:

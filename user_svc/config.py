@@ -18,9 +18,10 @@ from service_kit.settings import (
     LogSettings,
     Port,
     ServerSettings,
+    ThrottleMode,
     goes_with,
 )
-from user_svc import credentials, dsn, throttle
+from user_svc import credentials, dsn
 from user_svc.database import MAX_OVERFLOW, POOL_SIZE
 from user_svc.new_passwords import PasswordCheck
 
@@ -132,9 +133,9 @@ class UserSettings(ServerSettings, EtcdSettings, GrpcTlsSettings, DatabaseSettin
 
     hash_slots: int | None = Field(default=None, ge=1, le=256)
     """Concurrent hashes; without it, as many as the cgroup has cores"""
-    throttle_mode: throttle.Mode = throttle.Mode.ENFORCE
-    """What happens to those who guess passwords of an account: `enforce` refuses them (429), `observe` counts and logs
-    them, `off` does neither"""
+    throttle_mode: ThrottleMode = ThrottleMode.ENFORCE
+    """What happens to those who fail too often: `enforce` refuses them (429), `observe` counts and logs them, `off`
+    does neither"""
 
     @field_validator("pod_ip", "advertise_address")
     @classmethod

@@ -28,6 +28,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel
 
 from protos.user.v1 import user_pb2
+from service_kit.settings import ThrottleMode
 from user_svc import audit, metrics
 from user_svc.clock import now
 from user_svc.database import Database
@@ -43,16 +44,6 @@ FORGOTTEN = 86_400_000
 """Milliseconds without a wrong password after which the earlier ones do not count any more."""
 
 logger = logging.getLogger(__name__)
-
-
-class Mode(StrEnum):
-    """What is done about those who guess."""
-
-    ENFORCE = "enforce"
-    OBSERVE = "observe"
-    """Tries that would be refused are counted and logged, and taken."""
-    OFF = "off"
-    """Nothing is counted."""
 
 
 class Bucket(StrEnum):
@@ -214,10 +205,10 @@ class _Counted(Attempt):
 class Throttle:
     """Counts wrong passwords in the database."""
 
-    def __init__(self, database: Database, mode: Mode) -> None:
+    def __init__(self, database: Database, mode: ThrottleMode) -> None:
         self._database = database
         self._mode = mode
-        if mode is not Mode.OFF:
+        if mode is not ThrottleMode.OFF:
             for bucket in Bucket:
                 metrics.login_throttle.labels(bucket.value, mode.value)
 
@@ -236,16 +227,16 @@ class Throttle:
             ThrottledError: when its turn has not come.
             DatabaseUnavailableError: when the database cannot be used.
         """
-        if self._mode is Mode.OFF:
+        if self._mode is ThrottleMode.OFF:
             return Attempt()
         if device is not None and account is not None and _is_of(device, account):
             bucket, row = Bucket.DEVICE, _digest(b"device", account.id.to_bytes(8, "big"), device.id)
         else:
-            bucket, row = Bucket.ACCOUNT, _of_name(username)
+            bucket, row = Bucket.ACCOUNT, key_of(username)
 
         def refuse(milliseconds: int) -> None:
             metrics.login_throttle.labels(bucket.value, self._mode.value).inc()
-            if self._mode is Mode.ENFORCE:
+            if self._mode is ThrottleMode.ENFORCE:
                 raise ThrottledError(math.ceil(milliseconds / 1000))
 
         def report(failures: int) -> None:
@@ -253,17 +244,18 @@ class Throttle:
             audit.record(audit.Event.PASSWORD_GUESSING, user_id, counted_by=bucket.value, failures=failures)
 
         attempt = _Counted(self._database, row, patience, refuse, report)
-        if self._mode is Mode.ENFORCE:  # before a place in the queue is taken for nothing
+        if self._mode is ThrottleMode.ENFORCE:  # before a place in the queue is taken for nothing
             attempt.look()
         return attempt
 
 
 def forget(connection: Connection, username: str) -> None:
     """Forget the wrong passwords for a name, within the transaction in which its user changes."""
-    connection.execute(_FORGET, {"row": _of_name(username)})
+    connection.execute(_FORGET, {"row": key_of(username)})
 
 
-def _of_name(username: str) -> bytes:
+def key_of(username: str) -> bytes:
+    """Return the id of the row of a name, in whatever case."""
     return _digest(b"name", username.lower().encode())
 
 

@@ -70,7 +70,8 @@ class Throttle:
     def _refuse(self, route: str, client: str, retry_after: float) -> None:
         metrics.client_throttled(route)
         if not self._reports.limit(f"{route} {client}").limited:
-            logger.warning("a client does too much", extra={"client": client, "route": route, "mode": self._mode})
+            fields = {"client": client, "route": route, "mode": self._mode.value}
+            logger.warning("a client exceeds its rate limit", extra=fields)
         if self._mode is ThrottleMode.ENFORCE:
             raise problems.throttled(max(1, math.ceil(retry_after)))
 

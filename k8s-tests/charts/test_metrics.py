@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
-from manifests import CHARTS, Manifest, merged, nested, of_kind, pods, render
+from manifests import CHARTS, Manifest, RefusedError, merged, nested, of_kind, pods, render
 from promql_parser import MatchOp
 
+from monitoring.rules.alert import PREFIX
 from tests.monitoring.promql import selectors
 from tests.monitoring.test_rules import CASES
 from tests.support.prometheus import promtool_or_skip
@@ -127,7 +128,7 @@ def test_rules_look_at_their_own_release_alone(chart: str, promtool: str, tmp_pa
                 matchers = {m.name: m.value for m in selector.matchers.matchers if m.op == MatchOp.Equal}
                 assert matchers.items() >= wanted.items(), rule["expr"]
             if "alert" in rule:
-                assert rule["annotations"]["runbook_url"] == f"{RUNBOOKS}/{rule['alert']}.md"
+                assert rule["annotations"]["runbook_url"] == f"{RUNBOOKS}/{rule['alert'].removeprefix(PREFIX)}.md"
     file = tmp_path / "rules.yaml"
     file.write_text(yaml.safe_dump(rules))
     run = subprocess.run([promtool, "check", "rules", file], capture_output=True, text=True, timeout=60, check=False)
@@ -215,3 +216,70 @@ def test_monitoring_values_render_all_operator_objects() -> None:
     )
     made = Counter(m["kind"] for m in render("video-platform", yaml.safe_load(text)))
     assert (made["PodMonitor"], made["PrometheusRule"], made["ConfigMap"]) == (3, 2, 3), "one ConfigMap is MySQL's"
+
+
+def _alerts(chart: str, **settings: Any) -> dict[tuple[str, str], str]:
+    """The expressions of alerts, by name and severity."""
+    on = {"metrics": {"prometheusRule": {"enabled": True, **settings}}}
+    groups = of_kind(render(chart, on), "PrometheusRule")["spec"]["groups"]
+    return {
+        (rule["alert"].removeprefix(PREFIX), rule["labels"]["severity"]): rule["expr"]
+        for group in groups
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+
+
+@pytest.mark.parametrize("chart", SERVICES)
+def test_each_alert_can_be_left_out(chart: str) -> None:
+    everything = _alerts(chart)
+    off, *kept = sorted({name for name, _ in everything})
+    assert _alerts(chart, disabled={off: True, kept[0]: False}) == {k: v for k, v in everything.items() if k[0] != off}
+    assert _alerts(chart, disabled=dict.fromkeys([off, *kept], True)) == {}
+
+
+@pytest.mark.parametrize("chart", SERVICES)
+def test_each_threshold_can_be_another(chart: str, promtool: str, tmp_path: Path) -> None:
+    thresholds = yaml.safe_load((CHARTS / chart / "files" / "thresholds.yaml").read_text())
+    before = _alerts(chart)
+    after = _alerts(chart, thresholds=dict.fromkeys(thresholds, 0.123))
+    for key in before:
+        assert ("0.123" in after[key]) == (key[0] in thresholds), key
+        if key[0] in thresholds:
+            limit = thresholds[key[0]][key[1]]
+            old, new = (limit["part"].format(number) for number in (limit["number"], "0.123"))
+            assert after[key] == before[key].replace(old, new)
+    rules = [{"alert": name, "expr": expr} for (name, _), expr in after.items()]
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "changed", "rules": rules}]}))
+    subprocess.run([promtool, "check", "rules", "--lint=none", file], capture_output=True, timeout=60, check=True)
+
+
+def test_threshold_can_be_another_for_one_severity() -> None:
+    before, after = (_alerts("user-svc", thresholds=each) for each in ({}, {"TlsCertificateExpires": {"warning": 14}}))
+    changed = {key for key in before if before[key] != after[key]}
+    assert changed == {("TlsCertificateExpires", "warning")}
+    assert "< 14 * 86400" in after[changed.pop()]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"disabled": {"NoSuchAlert": True}}, "disabled: NoSuchAlert is no alert of user-svc. Those are: Database"),
+        ({"thresholds": {"TargetDown": 2}}, "thresholds: TargetDown is no alert of user-svc with a threshold. Those"),
+    ],
+)
+def test_alerts_that_there_are_not_are_refused(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(RefusedError) as refusal:
+        _alerts("user-svc", **settings)
+    assert all(f"metrics.prometheusRule.{sentence}" in said for said in refusal.value.args)
+
+
+def test_groups_have_an_interval_unless_prometheus_is_to_choose() -> None:
+    def intervals(**settings: Any) -> set[str | None]:
+        on = {"metrics": {"prometheusRule": {"enabled": True, **settings}}}
+        return {g.get("interval") for g in of_kind(render("gateway-svc", on), "PrometheusRule")["spec"]["groups"]}
+
+    assert intervals() == {"30s"}
+    assert intervals(interval="2m") == {"2m"}
+    assert intervals(interval="") == {None}

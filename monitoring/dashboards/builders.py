@@ -43,14 +43,15 @@ from monitoring.limits import GATEWAY, JOBS, USERS
 
 TAG = "video-platform"
 
-_PLACE = 'namespace=~"$namespace",instance=~"$instance"'
+_INSTALLATION = 'cluster=~"$cluster",namespace=~"$namespace",release=~"$release",job=~"$job"'
+_PLACE = f'{_INSTALLATION},instance=~"$instance"'
 GATEWAYS = f"{GATEWAY},{_PLACE}"
 """Selects the gateways that the variables name."""
 USER_SERVICES = f"{USERS},{_PLACE}"
 """Selects the user services that the variables name."""
 EVERY_PROCESS = f"{JOBS},{_PLACE}"
 """Selects both."""
-OBJECTIVES = f'{GATEWAY},namespace=~"$namespace"'
+OBJECTIVES = f"{GATEWAY},{_INSTALLATION}"
 """Selects what is recorded of all gateways together."""
 
 _SOURCE = DataSourceRef("prometheus", "${datasource}")
@@ -77,17 +78,18 @@ def dashboard(uid: str, title: str, description: str, jobs: str) -> Dashboard:
             .include_vars(True)
         )
         .with_variable(DatasourceVariable("datasource").label("Data source").type("prometheus"))
-        .with_variable(_choice("namespace", "Namespace", f"label_values(build_info{{{jobs}}}, namespace)"))
-        .with_variable(
-            _choice("instance", "Instance", f'label_values(build_info{{{jobs},namespace=~"$namespace"}}, instance)')
-        )
+        .with_variable(_choice("cluster", jobs, absent=True))
+        .with_variable(_choice("namespace", f'{jobs},cluster=~"$cluster"'))
+        .with_variable(_choice("release", f'{jobs},cluster=~"$cluster",namespace=~"$namespace"', absent=True))
+        .with_variable(_choice("job", f'{jobs},cluster=~"$cluster",namespace=~"$namespace",release=~"$release"'))
+        .with_variable(_choice("instance", f"{jobs},{_INSTALLATION}"))
         .annotation(
             AnnotationQuery()
             .name("Alerts that fire")
             .datasource(_SOURCE)
             .enable(True)
             .icon_color(_RED)
-            .expr(f'ALERTS{{alertstate="firing",{jobs},namespace=~"$namespace"}}')
+            .expr(f'ALERTS{{alertstate="firing",{jobs},{_INSTALLATION}}}')
             .title_format("{{alertname}}")
             .text_format("{{severity}} {{route}} {{instance}}")
         )
@@ -205,10 +207,12 @@ def _thresholds(warn: float | None, alarm: float | None) -> ThresholdsConfig:
     return ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
 
 
-def _choice(name: str, label: str, query: str) -> QueryVariable:
+def _choice(name: str, selector: str, *, absent: bool = False) -> QueryVariable:
+    """Return the choice of a label's values, which series may be without if it may be `absent`."""
+    query = f"label_values(build_info{{{selector}}}, {name})"
     return (
         QueryVariable(name)
-        .label(label)
+        .label(name.capitalize())
         .datasource(_SOURCE)
         .query({"query": query, "refId": name})
         .definition(query)
@@ -216,6 +220,6 @@ def _choice(name: str, label: str, query: str) -> QueryVariable:
         .sort(VariableSort.ALPHABETICAL_ASC)
         .multi(True)
         .include_all(True)
-        .all_value(".*")
+        .all_value(".*" if absent else ".+")
         .current(VariableOption(True, ["All"], ["$__all"]))
     )

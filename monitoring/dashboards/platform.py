@@ -266,6 +266,28 @@ def build() -> Dashboard:
                 stacked=True,
             )
         )
+        .with_panel(
+            graph(
+                "Which passwords come too soon after wrong ones?",
+                "By what those are counted by: the name, or a device of its owner. Refused with 429 in mode enforce; "
+                "owners whose clients send a device token are not concerned by guesses from elsewhere.",
+                "ops",
+                {"{{bucket}} {{mode}}": rate("login_throttle_total", USER_SERVICES, "bucket, mode")},
+                stacked=True,
+            )
+        )
+        .with_panel(
+            graph(
+                "Who changes a password or leaves?",
+                "Changes of passwords by result, and deletions of accounts. `denied`: the current password was wrong, "
+                "as when somebody uses a stolen token.",
+                "ops",
+                {
+                    "{{result}}": rate("password_changes_total", USER_SERVICES, "result"),
+                    "deleted": f"sum (rate(accounts_deleted_total{{{USER_SERVICES}}}[$__rate_interval]))",
+                },
+            )
+        )
         .with_row(Row("Who is there?"))
         .with_panel(
             states(

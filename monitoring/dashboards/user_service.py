@@ -21,8 +21,9 @@ def build() -> Dashboard:
         .with_panel(
             graph(
                 "How do calls end?",
-                "By method and gRPC code. A wrong password is OK here. RESOURCE_EXHAUSTED is a full hash queue, "
-                "UNAVAILABLE the database, DEADLINE_EXCEEDED or CANCELLED a client that cancelled the call.",
+                "By method and gRPC code. A wrong password is OK here. RESOURCE_EXHAUSTED is a full hash queue or "
+                "throttled logins, UNAVAILABLE the database, DEADLINE_EXCEEDED or CANCELLED a client that cancelled "
+                "the call.",
                 "ops",
                 {
                     "{{grpc_method}} {{grpc_code}}": rate(
@@ -112,6 +113,37 @@ def build() -> Dashboard:
                 {"{{instance}}": f"process_resident_memory_bytes{{{USER_SERVICES}}}"},
             )
         )
+        .with_row(Row("What becomes of accounts?"))
+        .with_panel(
+            graph(
+                "How do logins end?",
+                "`denied` is a wrong password, no such name, or a disabled user. What was throttled is not among them.",
+                "ops",
+                {"{{result}}": rate("logins_total", USER_SERVICES, "result")},
+                stacked=True,
+            )
+        )
+        .with_panel(
+            graph(
+                "Who guesses passwords?",
+                "Tries that came too soon after wrong passwords, by what those are counted by. In mode enforce they "
+                "were refused, and their clients got 429.",
+                "ops",
+                {"{{bucket}} ({{mode}})": rate("login_throttle_total", USER_SERVICES, "bucket, mode")},
+                stacked=True,
+            )
+        )
+        .with_panel(
+            graph(
+                "How many passwords change, and accounts go?",
+                "By their users: `denied` is a wrong current password, `invalid` a new one that breaks a rule.",
+                "ops",
+                {
+                    "password {{result}}": rate("password_changes_total", USER_SERVICES, "result"),
+                    "deleted": f"sum (rate(accounts_deleted_total{{{USER_SERVICES}}}[$__rate_interval]))",
+                },
+            )
+        )
         .with_row(Row("Is the database fast enough?"))
         .with_panel(
             graph(
@@ -124,7 +156,7 @@ def build() -> Dashboard:
         .with_panel(
             graph(
                 "How many statements are there?",
-                "By instance; a login takes one, a registration two.",
+                "By instance; a login takes three, a registration two.",
                 "ops",
                 {"{{instance}}": rate("db_query_duration_seconds_count", USER_SERVICES, "instance")},
                 stacked=True,

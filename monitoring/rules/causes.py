@@ -20,7 +20,7 @@ from monitoring.limits import (
     Severity,
     pool_in_use,
 )
-from monitoring.rules.alert import Rule, alert
+from monitoring.rules.alert import INSTALLATION, Rule, alert
 
 _IN = "in {{ $labels.namespace }}"
 _EXPIRY: tuple[tuple[Severity, int], ...] = (("critical", CERTIFICATE_LAST_DAY), ("warning", CERTIFICATE_DAYS))
@@ -50,6 +50,7 @@ def gateway_group() -> dict[str, Any]:
                 "warning",
                 f"registry_snapshot_age_seconds{{{GATEWAY}}} > {SNAPSHOT_AGE}",
                 wait="1m",
+                threshold=("> {}", SNAPSHOT_AGE),
                 summary=f"A gateway {_IN} has lost the registry",
                 description=(
                     "{{ $labels.instance }} last heard of etcd {{ $value | humanizeDuration }} ago. It goes on with "
@@ -61,6 +62,7 @@ def gateway_group() -> dict[str, Any]:
                 "warning",
                 f"revocations_age_seconds{{{GATEWAY}}} > {REVOCATIONS_AGE}",
                 wait="1m",
+                threshold=("> {}", REVOCATIONS_AGE),
                 summary=f"A gateway {_IN} does not learn of logouts",
                 description=(
                     "{{ $labels.instance }} last read what was revoked {{ $value | humanizeDuration }} ago. It goes on "
@@ -84,6 +86,7 @@ def gateway_group() -> dict[str, Any]:
                 f"{_total('rate', bad)}\n/\n{_total('rate', sent)}\n> {BAD_TOKENS:g}\n"
                 f"and {_total('increase', bad)} >= {FEWEST_BAD}",
                 wait="5m",
+                threshold=("> {}", BAD_TOKENS),
                 summary=f"Gateways {_IN} refuse many tokens",
                 description=(
                     "{{ $value | humanizePercentage }} of the tokens that clients send are not ours, though not merely "
@@ -118,7 +121,7 @@ def users_group() -> dict[str, Any]:
             alert(
                 "RegistryNoLease",
                 "critical",
-                f"max by (namespace, release, job) (registry_lease_held{{{USERS}}}) == 0",
+                f"max by ({INSTALLATION}) (registry_lease_held{{{USERS}}}) == 0",
                 wait="1m",
                 summary=f"No user service {_IN} is registered",
                 description=(
@@ -134,6 +137,7 @@ def users_group() -> dict[str, Any]:
                     f'  increase(registry_registrations_total{{{USERS},reason!="start"}}[15m])\n'
                     f") > {REGISTRATIONS}"
                 ),
+                threshold=("> {}", REGISTRATIONS),
                 summary=f"A user service {_IN} keeps losing its registration",
                 description=(
                     "{{ $labels.instance }} had to register {{ $value | humanize }} times in 15 minutes: etcd is "
@@ -147,16 +151,19 @@ def users_group() -> dict[str, Any]:
                 f"(\n  {_total('rate', refused)}\n  +\n  {_total('rate', hashed)}\n)\n> {REFUSED_HASHES:g}\n"
                 f"and {_total('increase', refused)} >= {FEWEST_BAD}",
                 wait="2m",
+                threshold=("> {}", REFUSED_HASHES),
                 summary=f"User services {_IN} refuse logins and registrations",
                 description=(
                     "{{ $value | humanizePercentage }} of the passwords could not be hashed before their callers' "
                     "deadline and were refused. There are fewer cores than logins need, or somebody tries passwords."
                 ),
             ),
+            _guessing(f"login_throttle_total{{{USERS}}}", "clients, for names that have had too many wrong ones"),
             alert(
                 "RefreshTokensReused",
                 "warning",
                 f"{_total('increase', reused, '1h')} >= {FEWEST_BAD}",
+                threshold=(">= {}", FEWEST_BAD),
                 summary=f"Sessions {_IN} end because two parties use their refresh tokens",
                 description=(
                     "{{ $value | humanize }} sessions ended in an hour because a void refresh token was presented: "
@@ -169,6 +176,7 @@ def users_group() -> dict[str, Any]:
                 f"{_total('rate', recovered)}\n/\n{_total('rate', renewed)}\n> {RECOVERED:g}\n"
                 f"and {_total('increase', recovered)} >= {FEWEST_BAD}",
                 wait="10m",
+                threshold=("> {}", RECOVERED),
                 summary=f"Answers to refreshes {_IN} get lost",
                 description=(
                     "{{ $value | humanizePercentage }} of the refreshes repeat one whose answer did not arrive: "
@@ -180,6 +188,7 @@ def users_group() -> dict[str, Any]:
                 "warning",
                 f"{pool_in_use(USERS)} >= {POOL_IN_USE}",
                 wait="1m",
+                threshold=(">= {}", POOL_IN_USE),
                 summary=f"A user service {_IN} runs out of database connections",
                 description=(
                     "{{ $labels.instance }} uses {{ $value | humanizePercentage }} of its connections. Calls that get "
@@ -189,7 +198,7 @@ def users_group() -> dict[str, Any]:
             alert(
                 "DatabaseUnavailable",
                 "critical",
-                f'max by (namespace, release, job) (serving_status{{{USERS},service="user.v1.UserService"}}) == 0',
+                f'max by ({INSTALLATION}) (serving_status{{{USERS},service="user.v1.UserService"}}) == 0',
                 wait="1m",
                 summary=f"No user service {_IN} reaches its database",
                 description="No instance is serving: registering and logging in are answered by 503. Profiles work.",
@@ -197,7 +206,7 @@ def users_group() -> dict[str, Any]:
             alert(
                 "DatabaseReadOnly",
                 "critical",
-                f"max by (namespace, release, job) (database_read_only{{{USERS}}}) == 1",
+                f"max by ({INSTALLATION}) (database_read_only{{{USERS}}}) == 1",
                 wait="1m",
                 summary=f"The database {_IN} accepts no writes",
                 description="Registering and all about sessions is answered by 503. /api/login and profiles work.",
@@ -211,6 +220,7 @@ def _guessing(throttled: str, of: str) -> Rule:
         "PasswordGuessing",
         "warning",
         f"{_total('increase', throttled, '15m')} >= {GUESSES}",
+        threshold=(">= {}", GUESSES),
         summary=f"Somebody guesses passwords {_IN}",
         description=(
             f"{{{{ $value | humanize }}}} passwords came in a quarter of an hour from {of}. Unless THROTTLE_MODE is "
@@ -220,11 +230,11 @@ def _guessing(throttled: str, of: str) -> Rule:
 
 
 def _total(function: str, series: str, over: str = "5m") -> str:
-    return f"sum by (namespace, release, job) ({function}({series}[{over}]))"
+    return f"sum by ({INSTALLATION}) ({function}({series}[{over}]))"
 
 
 def _none_up(selector: str) -> str:
-    return f"sum by (namespace, release, job) (up{{{selector}}}) == 0\nor\nabsent(up{{{selector}}})"
+    return f"sum by ({INSTALLATION}) (up{{{selector}}}) == 0\nor\nabsent(up{{{selector}}})"
 
 
 def _target_down(selector: str) -> Rule:
@@ -246,6 +256,7 @@ def _mounted_files(selector: str) -> tuple[Rule, ...]:
             severity,
             f"{left} < {days} * 86400",
             wait="10m",
+            threshold=("< {} * 86400", days),
             summary=f"A certificate of {{{{ $labels.job }}}} {_IN} expires",
             description=(
                 "The certificate in {{ $labels.file }} of {{ $labels.instance }} expires in "

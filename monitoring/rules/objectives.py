@@ -17,14 +17,14 @@ from monitoring.limits import (
     PROMPTNESS,
     Burn,
 )
-from monitoring.rules.alert import Rule, alert
+from monitoring.rules.alert import INSTALLATION, Rule, alert
 
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 
-FAILED = "namespace_release_job_route:http_requests_failed"
-SLOW = "namespace_release_job_route:http_requests_slow"
+FAILED = "cluster_namespace_release_job_route:http_requests_failed"
+SLOW = "cluster_namespace_release_job_route:http_requests_slow"
 
-_BY = "by (namespace, release, job, route)"
+_BY = f"by ({INSTALLATION}, route)"
 _HASHING = f'route=~"{"|".join(HASHING_ROUTES)}"'
 _OTHERS = f'route!~"{"|".join(HASHING_ROUTES)}"'
 _BUCKET = "http_request_duration_seconds_bucket"
@@ -111,8 +111,9 @@ def _burns(objective: _Objective, burns: tuple[Burn, ...]) -> Rule:
         summary=f"{objective.summary} in {{{{ $labels.namespace }}}}",
         description=(
             f"{{{{ $value | humanizePercentage }}}} of the requests to {{{{ $labels.route }}}} {objective.wrong} over "
-            f"the last {windows}; {1 - objective.goal:.1%} is what 30 days allow."
+            f"the last {windows}: more than the error budget allows."
         ),
+        threshold=("* {}", 1 - objective.goal),
     )
 
 

@@ -97,20 +97,21 @@ def test_a_page_of_an_allowed_origin_reads_answers(start_gateway: StartGateway, 
 
 
 @needs_browser
-@pytest.mark.parametrize("allowed", ["", ORIGIN, "http://127.0.0.1:1"])
-def test_a_page_of_a_foreign_origin_reads_nothing(start_gateway: StartGateway, users: UsersStub, allowed: str) -> None:
-    gateway = start_gateway(USER_SERVICE_TARGET=users.target, CORS_ORIGINS=allowed)
-    base = f"http://{gateway.target}"
+def test_a_page_of_a_foreign_origin_reads_nothing(
+    gateway: Process, start_gateway: StartGateway, users: UsersStub
+) -> None:
+    on = start_gateway(USER_SERVICE_TARGET=users.target, CORS_ORIGINS=f"{ORIGIN},http://127.0.0.1:1")
     calls = len(users.calls)
     with website() as origin, page_of(origin) as browser:
-        for path in ("/ping", "/.well-known/jwks.json", "/openapi.json", "/api/profile"):
-            assert fetch(browser, base + path) == "TypeError"
-            assert fetch(browser, base + path, mode="no-cors") == [0, "", None]
-        assert fetch(browser, f"{base}/api/profile", headers={"Authorization": "Bearer x"}) == "TypeError"
-        body = json.dumps(CREDENTIALS)
-        as_json = {"Content-Type": "application/json"}
-        assert fetch(browser, f"{base}/api/register", method="POST", headers=as_json, body=body) == "TypeError"
-        assert fetch(browser, f"{base}/api/register", method="POST", mode="no-cors", body=body) == [0, "", None]
+        for base in (f"http://{gateway.target}", f"http://{on.target}"):
+            for path in ("/ping", "/.well-known/jwks.json", "/openapi.json", "/api/profile"):
+                assert fetch(browser, base + path) == "TypeError"
+                assert fetch(browser, base + path, mode="no-cors") == [0, "", None]
+            assert fetch(browser, f"{base}/api/profile", headers={"Authorization": "Bearer x"}) == "TypeError"
+            body = json.dumps(CREDENTIALS)
+            as_json = {"Content-Type": "application/json"}
+            assert fetch(browser, f"{base}/api/register", method="POST", headers=as_json, body=body) == "TypeError"
+            assert fetch(browser, f"{base}/api/register", method="POST", mode="no-cors", body=body) == [0, "", None]
     assert users.calls[calls:] == []
 
 

@@ -347,6 +347,7 @@ def test_replicas_derive_the_same_keys() -> None:
     keys = Keys("0123456789abcdef0123456789abcdef")
     assert keys.session_key.kid == "rPa9LhQoZAGxN8TH2dTHRg33NI3xz21laSno_2YbXXs"
     assert next(iter(keys.refresh_keys)).hex() == "f7f8068a"
+    assert next(iter(keys.device_keys)).hex() == "181b4ced"
 
 
 def test_refused_token_is_not_remembered() -> None:

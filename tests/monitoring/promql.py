@@ -59,9 +59,9 @@ def panel_queries() -> list[Query]:
 
 def filled_in(expr: str, rate_interval: str = "1m") -> str:
     """Return a panel's query with every instance chosen."""
-    for variable, value in (("$__rate_interval", rate_interval), ("$namespace", ".*"), ("$instance", ".*")):
-        expr = expr.replace(variable, value)
-    return expr
+    for variable in ("cluster", "namespace", "release", "job", "instance"):
+        expr = expr.replace(f"${variable}", ".*")
+    return expr.replace("$__rate_interval", rate_interval)
 
 
 def rule_queries(*files: dict[str, Any]) -> list[Query]:

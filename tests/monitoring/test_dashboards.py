@@ -57,7 +57,7 @@ def test_panels_do_not_overlap(path: Path) -> None:
 def test_a_dashboard_has_the_variables_that_it_uses(path: Path) -> None:
     content = load(path)
     names = [variable["name"] for variable in content["templating"]["list"]]
-    assert names == ["datasource", "namespace", "instance"]
+    assert names == ["datasource", "cluster", "namespace", "release", "job", "instance"]
     used = set(re.findall(r"\$\{?(\w+)", path.read_text(encoding="utf-8")))
     assert used - {"__rate_interval", "__all"} == set(names)
 

@@ -18,7 +18,7 @@ from tests.support.certificates import Authority, Mount
 from tests.support.etcd import Etcd
 from tests.support.platform import Platform, admin
 
-TARGET = {"job", "namespace", "release", "instance", "pod"}
+TARGET = {"job", "cluster", "namespace", "release", "instance", "pod"}
 """Labels that Prometheus adds."""
 OWN = {"up"}
 """Metrics of Prometheus itself."""
@@ -114,7 +114,7 @@ def test_alert_cases_use_exported_series(exported: Exported, path: Path) -> None
     for selector in _input_series(path):
         name = selector.name or ""
         labels = {matcher.name: matcher.value for matcher in selector.matchers.matchers}
-        assert labels.keys() >= TARGET, selector
+        assert labels.keys() >= TARGET - {"cluster"}, selector
         if name in OWN:
             continue
         assert labels.keys() - TARGET == exported.series[name].keys(), selector

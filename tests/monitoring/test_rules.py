@@ -11,6 +11,7 @@ import yaml
 
 from monitoring.limits import FAST_SECONDS, HASHING_SECONDS
 from monitoring.rules import FILES
+from monitoring.rules.alert import PREFIX, THRESHOLD
 from service_kit.telemetry.metrics import LATENCY_BUCKETS
 from tests.monitoring.promql import RULES, selectors
 
@@ -24,7 +25,7 @@ ALERTS = [
     for rule in group["rules"]
     if "alert" in rule
 ]
-NAMES = sorted({alert["alert"] for _, alert in ALERTS})
+NAMES = sorted({alert["alert"].removeprefix(PREFIX) for _, alert in ALERTS})
 
 
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
@@ -64,6 +65,7 @@ def _cases() -> Iterator[tuple[str, dict[str, Any]]]:
     "alert", [pytest.param(alert, id=f"{alert['alert']}-{alert['labels']['severity']}") for _, alert in ALERTS]
 )
 def test_alerts_have_summary_description_and_runbook(alert: dict[str, Any]) -> None:
+    assert alert["alert"].startswith(PREFIX)
     assert alert["labels"]["severity"] in {"critical", "warning"}
     assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
     assert all(alert["annotations"].values())
@@ -91,7 +93,7 @@ def test_the_alerts_are_listed() -> None:
     listed = dict(re.findall(r"^\| \[(\w+)\]\(runbooks/\1\.md\) \| (\w+) \|", text, re.MULTILINE))
     severities: dict[str, set[str]] = {}
     for _, alert in ALERTS:
-        severities.setdefault(alert["alert"], set()).add(alert["labels"]["severity"])
+        severities.setdefault(alert["alert"].removeprefix(PREFIX), set()).add(alert["labels"]["severity"])
     assert listed == {name: "both" if len(each) > 1 else each.pop() for name, each in severities.items()}
 
 
@@ -104,3 +106,19 @@ def test_rules_can_be_kept_to_one_installation(path: Path) -> None:
             expr = rule["expr"].replace(job, f'{job},namespace="video",release="vp"')
             for selector in selectors(expr):
                 assert {"job", "namespace", "release"} <= {matcher.name for matcher in selector.matchers.matchers}, expr
+
+
+def test_thresholds_are_listed_as_they_are() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = text.partition("| alert | the number, and its default |")[2].partition("\n\n")[0]
+    listed: dict[str, list[float]] = {}
+    for names, what in re.findall(r"^\| ([A-Z][\w, ]+) \| (.+) \|$", table, re.MULTILINE):
+        for name in names.split(", "):
+            listed[name] = [float(number) for number in re.findall(r"[\d.]+", what.rpartition(":")[2])]
+    expected: dict[str, list[float]] = {}
+    for _, alert in ALERTS:
+        if threshold := alert.get(THRESHOLD):
+            numbers = expected.setdefault(alert["alert"].removeprefix(PREFIX), [])
+            if float(threshold["number"]) not in numbers:
+                numbers.append(float(threshold["number"]))
+    assert listed == expected

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import yaml
 
+from monitoring.rules.alert import PREFIX
 from tests.support.etcd import free_port
 from tests.support.wait import wait_until
 
@@ -19,7 +20,7 @@ Series = dict[str, Any]
 """`metric`, the labels, and `values`, pairs of a Unix time and a value."""
 
 Alert = tuple[str, str]
-"""Name and severity."""
+"""Name, without the prefix that all of ours have, and severity."""
 
 Get = Callable[[str, Mapping[str, str]], str]
 """Asks for a path with these parameters and returns the answer's body."""
@@ -61,7 +62,7 @@ class Api:
 
 def alert_of(labels: Mapping[str, str]) -> Alert:
     """Return which alert a series of ALERTS, or an alert itself, is."""
-    return labels["alertname"], labels["severity"]
+    return labels["alertname"].removeprefix(PREFIX), labels["severity"]
 
 
 def binary() -> str | None:

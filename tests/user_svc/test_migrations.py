@@ -86,7 +86,7 @@ def test_waiting_for_a_table_is_reported(database: Scratch, tmp_path: Path) -> N
         held.execute("SELECT * FROM users")
         with Process("user_svc", env={"DB_DSN": database.go_dsn}, cwd=tmp_path) as process:
             wait_until(lambda: "another session uses the table" in readyz(process))
-            (line,) = [line for line in process.records if line["message"].startswith("DB_DSN")]
+            line = process.wait_for("DB_DSN")
             assert "another session uses the table" in line["cause"]
             held.execute("COMMIT")
             with ready_client(process) as client:

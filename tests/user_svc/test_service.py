@@ -198,7 +198,7 @@ def test_metrics_of_calls(shared: Client, name: str) -> None:
         "handled": 3,
         "timed": 3,
         "hashed": 3,
-        "queried": 5,
+        "queried": 10,
         "invalid": 1,
         "denied": 1,
         "success": 1,

@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from protos.user.v1 import user_pb2
+from service_kit.settings import ThrottleMode
 from tests.support.mariadb import Database as Scratch
 from tests.support.process import Process
 from tests.support.wait import wait_until
@@ -22,7 +23,7 @@ from user_svc import dsn
 from user_svc.database import Database
 from user_svc.purge import Purge
 from user_svc.store import Account, Store
-from user_svc.throttle import FORGOTTEN, FREE, LONGEST, Attempt, Mode, Throttle, ThrottledError, pause
+from user_svc.throttle import FORGOTTEN, FREE, LONGEST, Attempt, Throttle, ThrottledError, pause
 
 DENIED = user_pb2.LoginResponse(code=401, msg="密码错误")
 WRONG = "wrong-password"
@@ -50,7 +51,7 @@ def failures(database: Database) -> list[int]:
 
 @pytest.fixture
 def enforcing(opened: Database) -> Throttle:
-    return Throttle(opened, Mode.ENFORCE)
+    return Throttle(opened, ThrottleMode.ENFORCE)
 
 
 def fail(throttled: Throttle, times: int, name: str = "alice") -> None:
@@ -153,20 +154,22 @@ def test_a_device_is_counted_by_itself(enforcing: Throttle, opened: Database) ->
     attempt(user_pb2.Device(user_id=user_id, generation=0, id=b"another")).claim()
 
 
-@pytest.mark.parametrize("mode", [Mode.OBSERVE, Mode.OFF])
-def test_other_modes_refuse_nobody(opened: Database, mode: Mode) -> None:
+@pytest.mark.parametrize("mode", [ThrottleMode.OBSERVE, ThrottleMode.OFF])
+def test_other_modes_refuse_nobody(opened: Database, mode: ThrottleMode) -> None:
     lenient = Throttle(opened, mode)
     for _ in range(FREE + 3):
         attempt = lenient.attempt("alice", None, None, patience)
         attempt.claim()
         attempt.failed()
-    assert failures(opened) == ([FREE + 3] if mode is Mode.OBSERVE else [])
+    assert failures(opened) == ([FREE + 3] if mode is ThrottleMode.OBSERVE else [])
 
 
 def test_first_failures_at_once_are_all_counted(opened: Database) -> None:
     with ThreadPoolExecutor(4) as threads:
         for number in range(20):
-            attempts = [Throttle(opened, Mode.ENFORCE).attempt(f"u{number}", None, None, patience) for _ in range(4)]
+            attempts = [
+                Throttle(opened, ThrottleMode.ENFORCE).attempt(f"u{number}", None, None, patience) for _ in range(4)
+            ]
             list(threads.map(lambda attempt: attempt.failed(), attempts))
     assert failures(opened) == [4] * 20
 

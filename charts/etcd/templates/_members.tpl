@@ -15,7 +15,7 @@ new ones would be two clusters, each of which is ready and takes writes.
 {{- define "etcd.membersCheck" -}}
 {{- $name := include "vp.fullname" . -}}
 {{- $wanted := int .Values.replicaCount -}}
-{{- $way := "Save the data with etcdctl snapshot, uninstall, delete the claims, and reinstall; the services register again by themselves." -}}
+{{- $way := "Replace etcd alone, with the platform up: docs/etcd.md has the steps under 'From one member to three'." -}}
 {{- $live := lookup "apps/v1" "StatefulSet" .Release.Namespace $name -}}
 {{- if $live -}}
 {{- /* the members it was made with: its scale may have been changed by hand for a while */ -}}

@@ -87,7 +87,7 @@ spec:
 
 {{/*
 The rules of files/rules, each of whose selectors has the job, kept to the series of this release: another's would
-raise these alerts, and be recorded under the same names.
+raise these alerts, and be recorded under the same names. An operator may leave alerts out, and change the thresholds of files/thresholds.yaml.
 */}}
 {{- define "vp.prometheusRule" -}}
 {{- with .Values.metrics.prometheusRule }}
@@ -95,6 +95,33 @@ raise these alerts, and be recorded under the same names.
 {{- $job := printf "job=%q" $.Chart.Name }}
 {{- $own := printf "%s,namespace=%q,release=%q" $job $.Release.Namespace $.Release.Name }}
 {{- $rules := $.Files.Get (printf "files/rules/%s.yaml" $.Chart.Name) | replace $job $own | replace "docs/runbooks/" (printf "%s/" .runbookUrl) | fromYaml }}
+{{- $limits := $.Files.Get "files/thresholds.yaml" | fromYaml }}
+{{- range $name, $_ := .thresholds }}
+{{- if not (hasKey $limits $name) }}{{ fail (printf "metrics.prometheusRule.thresholds: %s is no alert of %s with a threshold. Those are: %s." $name $.Chart.Name (keys $limits | sortAlpha | join ", ")) }}{{ end }}
+{{- end }}
+{{- $names := list }}
+{{- range $group := $rules.groups }}
+{{- $kept := list }}
+{{- range $rule := $group.rules }}
+{{- $name := trimPrefix "VideoPlatform" ($rule.alert | default "") }}
+{{- $names = append $names $name }}
+{{- if hasKey $.Values.metrics.prometheusRule.thresholds $name }}
+{{- $severity := $rule.labels.severity }}
+{{- $given := get $.Values.metrics.prometheusRule.thresholds $name }}
+{{- if kindIs "map" $given }}{{ $given = get $given $severity }}{{ end }}
+{{- if ne (toString $given) "" }}
+{{- $limit := get (get $limits $name) $severity }}
+{{- $rule = set $rule "expr" ($rule.expr | replace ($limit.part | replace "{}" $limit.number) ($limit.part | replace "{}" (toString $given))) }}
+{{- end }}
+{{- end }}
+{{- if not (get $.Values.metrics.prometheusRule.disabled $name) }}{{ $kept = append $kept $rule }}{{ end }}
+{{- end }}
+{{- $group = set $group "rules" $kept }}
+{{- with $.Values.metrics.prometheusRule.interval }}{{ $group = set $group "interval" . }}{{ end }}
+{{- end }}
+{{- range $name, $_ := .disabled }}
+{{- if not (has $name $names) }}{{ fail (printf "metrics.prometheusRule.disabled: %s is no alert of %s. Those are: %s." $name $.Chart.Name (without $names "" | uniq | sortAlpha | join ", ")) }}{{ end }}
+{{- end }}
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata: {{- include "vp.metadata" (dict "root" $ "labels" .labels) | nindent 2 }}

@@ -1,5 +1,6 @@
 """The RPCs of sessions, as a gateway calls them."""
 
+import json
 import secrets
 import sqlite3
 import time
@@ -17,6 +18,7 @@ from tests.support.process import Process
 from tests.support.wait import wait_until
 from tests.user_svc.client import Client, code_of, ready_client
 from tests.user_svc.sessions.chains import BEYOND_GRACE
+from user_svc.sessions.rules import Ending
 
 Refusal = user_pb2.RefreshSessionResponse
 
@@ -218,12 +220,15 @@ def test_polls_of_the_feed_are_logged_at_debug(service: Service) -> None:
     assert line["level"] == "DEBUG"
 
 
-def test_no_id_of_a_session_is_logged(service: Service, name: str) -> None:
+def test_only_audit_lines_show_a_session_s_prefix(service: Service, name: str) -> None:
     session_id = service.open(service.log_in(name))
     service.refresh(session_id, 1)
     service.end(session_id=session_id)
-    assert session_id.hex()[:8] not in service.client.process.output
-    assert repr(session_id)[2:10] not in service.client.process.output
+    output = service.client.process.output
+    assert session_id.hex()[:10] not in output
+    assert repr(session_id)[2:10] not in output
+    lines = [line for line in output.splitlines() if session_id.hex()[:8] in line]
+    assert {json.loads(line)["logger"] for line in lines} == {"user_svc.audit"}
 
 
 def test_session_series_exist_from_the_start(tmp_path: Path) -> None:
@@ -231,7 +236,7 @@ def test_session_series_exist_from_the_start(tmp_path: Path) -> None:
         text = client.metrics()
     assert "\nsessions_opened_total 0.0" in text
     assert text.count("\nsession_refreshes_total{") == 10
-    assert text.count("\nsessions_ended_total{") == 4
+    assert text.count("\nsessions_ended_total{") == len(Ending)
 
 
 def test_sessions_are_refused_at_once_without_a_database(tmp_path: Path, name: str) -> None:
