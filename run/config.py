@@ -1,5 +1,6 @@
 """What can be changed about a run, and what follows from it for each process."""
 
+import http.client
 import os
 import re
 import secrets
@@ -84,6 +85,18 @@ def taken_ports(settings: RunSettings) -> list[str]:
         except PortTakenError as error:
             problems.append(str(error))
     return problems
+
+
+def answers(port: int, path: str) -> bool:
+    """Whether a process answers an HTTP request on 127.0.0.1 with 200."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def keep_private(folder: Path) -> None:
