@@ -87,7 +87,7 @@ class Server:
         gc.freeze()  # what was loaded stays for good, and need not be looked through again and again
         listening()
         if self._certificates is None:
-            logger.info("gRPC is in clear: GRPC_TLS_CERT_FILE is not set")
+            logger.info("gRPC is not encrypted: GRPC_TLS_CERT_FILE is not set")
 
         await stop.wait()
         self._health.draining = True

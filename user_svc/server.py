@@ -145,7 +145,7 @@ class Server:
         self._grpc.start()
         listening()
         if not self._settings.grpc_tls_cert_file:
-            logger.info("gRPC is in clear: GRPC_TLS_CERT_FILE is not set")
+            logger.info("gRPC is not encrypted: GRPC_TLS_CERT_FILE is not set")
         self._monitor.start()
         self._stored_costs.start()
         self._purge.start()

@@ -51,7 +51,7 @@ class EtcdConfig:
     timeout: float = 2.0
     """Seconds that a call may take."""
     credentials: Callable[[], grpc.ChannelCredentials] | None = field(default=None, repr=False)
-    """Those of TLS, asked for each connection; in clear without."""
+    """Those of TLS, asked for each connection; unencrypted without."""
 
     def __post_init__(self) -> None:
         if not self.endpoints:

@@ -123,7 +123,7 @@ class FileSettings(ServiceSettings):
 
 
 class GrpcTlsSettings(FileSettings):
-    """What mutual TLS between our services needs: all of it or, for gRPC in clear, nothing."""
+    """What mutual TLS between our services needs: all of it or, for unencrypted gRPC, nothing."""
 
     grpc_tls_cert_file: Path | None = None
     """Certificate for mutual [TLS](tls.md) between the services; without it gRPC is not encrypted"""
@@ -208,7 +208,7 @@ class EtcdTlsSettings(FileSettings):
         return hosts_and_ports(self.etcd_address) if self.etcd_address else ()
 
     def etcd_credentials(self, reader: Reader) -> Callable[[], grpc.ChannelCredentials] | None:
-        """Return what makes the credentials of a new channel, None when etcd is used in clear.
+        """Return what makes the credentials of a new channel, None when etcd is used without TLS.
 
         Raises:
             UnusableFileError: when a file cannot be used.
