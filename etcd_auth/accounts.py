@@ -12,14 +12,10 @@ import grpc
 
 from etcd_auth.config import AuthSettings
 from service_kit.files import Reader
-from service_kit.registry.etcd import etcdrpc
+from service_kit.registry.etcd import Cause, etcdrpc, translated
 
 TIMEOUT = 5.0
 """Seconds that a call may take."""
-
-_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
-# A member that has just started or is without a leader says these; all pass.
-_PASSING = ("revision of auth store is old", "invalid auth token", "user name is empty", "no leader", "leader changed")
 
 
 class Unavailable(Exception):  # noqa: N818  # a state of etcd, not an error of ours
@@ -173,9 +169,9 @@ class Accounts:
 
 
 def _translated(error: grpc.RpcError) -> Exception:
-    details = error.details() or error.code().name
-    if error.code() in _AWAY:
+    problem = translated(error)
+    if problem.cause is Cause.UNREACHABLE:
         return Unavailable("etcd does not answer")
-    if any(text in details for text in _PASSING):
-        return Unavailable(f"etcd is not ready to be changed: {details}")
-    return Refused(f"etcd refuses: {details}")
+    if problem.cause in {Cause.TOKEN, Cause.NO_CREDENTIALS}:  # a member that has just started says these
+        return Unavailable(f"etcd is not ready to be changed: {problem.details}")
+    return Refused(f"etcd refuses: {problem.details}")

@@ -228,7 +228,7 @@ class Client:
         try:
             return read(method(request, timeout=self._timeout, metadata=self._metadata))
         except grpc.RpcError as broken:
-            error = _translated(broken)
+            error = translated(broken)
             if error.cause is Cause.PERMISSION and len(self._metadata) == 1:
                 # There is no token: the user is the common name of the certificate, or has none.
                 error = EtcdError(Cause.NO_CREDENTIALS, error.details, refused=True)
@@ -261,7 +261,7 @@ class Watch:
                 events = tuple(Event(_entry(event.kv), event.type == event.DELETE) for event in answer.events)
                 self._sink(self, WatchAnswer(events, time.monotonic()))
         except grpc.RpcError as broken:
-            error = _translated(broken)
+            error = translated(broken)
         finally:
             self._ended.set()
             self._call.cancel()
@@ -295,7 +295,8 @@ _CAUSES = {
 """By what etcd says; several of these share a status code."""
 
 
-def _translated(error: grpc.RpcError) -> EtcdError:
+def translated(error: grpc.RpcError) -> EtcdError:
+    """Return what a failed call says about etcd."""
     code, details = error.code(), error.details() or error.code().name
     cause = Cause.UNREACHABLE if code in _NO_ANSWER else _cause(details)
     return EtcdError(cause, details, refused=code not in _PERHAPS_DONE)
