@@ -73,7 +73,7 @@ class Problem(Exception):  # noqa: N818  # RFC 9457's word
 
 
 class ClientGoneError(Exception):
-    """The client hung up; there is nobody to answer."""
+    """The client hung up; no response can be sent."""
 
 
 def _prefers_problem_json(accept: bytes) -> bool:

@@ -35,6 +35,10 @@ SAY = {
     r"\bwhatever the case\b": "case-insensitively",
     r"\b_(doubtful|truce|owes|LATE)\b|\bput right\b|\bput_right\b": "_orphan_leases, _conflict_backoff; corrected",
     r"\bclass (Hand|Scene)\b|\b(form|cores)\.py\b": "ClientPod, Setup, builders.py, cpu_quota.py",
+    r"\bfor ever\b": "permanently, without end",
+    r"\bmend(s|ed)?\b": "fix, remedy",
+    r"\bturn(ed)? away\b": "clients move to other pods",
+    r"\bnobody (can|else|notices|there|waits|has|gave)\b": "no client, no other; cannot be",
     r"\bin vain\b": "without success",
     r"\bon that (day|night)\b": "during that run",
 }

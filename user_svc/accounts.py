@@ -23,7 +23,7 @@ from user_svc.sessions.tables import sessions
 from user_svc.store import Account, users
 
 ERASED = "~"
-"""What the name of an erased user begins with, before the id: nobody can register such a name."""
+"""What the name of an erased user begins with, before the id: such a name cannot be registered."""
 UNMATCHABLE = "!"
 """In the place of a hash: no password matches it, here and in the Go system."""
 
@@ -111,12 +111,12 @@ class AccountStore:
         return self._change(account.id, values, conditions, Ending.DELETED, deadline)
 
     def disable(self, user_id: int, deadline: Deadline) -> int | None:
-        """Disable the user; None when there is nobody to disable."""
+        """Disable the user; None when there is no such user."""
         values = {users.c.disabled_at: func.current_timestamp()}
         return self._change(user_id, values, (_is_there, _is_in), Ending.DISABLED, deadline)
 
     def enable(self, user_id: int, deadline: Deadline) -> bool:
-        """Enable the user, whose earlier tokens stay void; return False when there is nobody to enable."""
+        """Enable the user, whose earlier tokens stay void; return False when there is no such user."""
         statement = (
             update(users)
             .where(users.c.id == user_id, _is_there, users.c.disabled_at.is_not(None))

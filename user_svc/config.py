@@ -29,7 +29,7 @@ SQLITE_FILE = "users.db"
 
 
 class DatabaseSettings(LogSettings, FileSettings):
-    """Where the users are kept, and how their passwords: what commands need that serve nobody.
+    """Where the users are kept, and how their passwords: what commands without a server need.
 
     A field that is checked against others stands below them: pydantic validates in the order of definition.
     """

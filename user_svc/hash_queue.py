@@ -22,7 +22,7 @@ CALL_SECONDS = 5.0
 _NO_DEADLINE = 86400.0
 """Seconds; gRPC reports the missing deadline of a call as centuries."""
 _FAST_CORE = 0.4
-"""Seconds that a hash of cost 14 takes on a fast core. No measurement: one that went wrong would be felt for ever."""
+"""Seconds that a hash of cost 14 takes on a fast core. Not measured: a wrong figure would have a lasting effect."""
 _MAX_CAPACITY = 256
 _TIMES_FASTEST, _TIMES_AVERAGE = 2.0, 1.5
 """How long a hash is planned to take. A flood shares the cores with the clients and the gateway that send it, so that

@@ -54,7 +54,7 @@ _OPTIONS = [
     ("grpc.http2.min_ping_interval_without_data_ms", 3000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 3000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # A gateway that vanished without a word must not keep its health watches for ever.
+    # A gateway that vanished without a word must not keep its health watches open.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.max_receive_message_length", _MAX_MESSAGE),

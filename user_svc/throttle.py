@@ -1,6 +1,7 @@
 """Slowing down those who guess passwords, by name: exact over all instances, since the database counts.
 
-Whoever has a device token of the user is counted apart, so that an attack locks out nobody (OWASP, "Device cookies").
+Clients with a device token of the user are counted separately, so that an attack does not lock the user out (OWASP,
+"Device cookies").
 """
 
 import hashlib
@@ -117,7 +118,7 @@ class Attempt:
     """One try of a password. Each method raises DatabaseUnavailableError when the database cannot be used."""
 
     def claim(self) -> None:
-        """Take the turn for this try, so that nobody else has it; to be called when a core is free for the hash.
+        """Take the turn for this try, so that no other call has it; to be called when a core is free for the hash.
 
         Raises:
             ThrottledError: when wrong passwords were counted, or the turn was taken, since the try began.

@@ -65,7 +65,7 @@ class EtcdConfig:
 
 
 class Cause(enum.Enum):
-    """Why etcd cannot be used, in as many cases as there are things to mend."""
+    """Why etcd cannot be used, one case for each remedy."""
 
     UNREACHABLE = "etcd cannot be reached at ETCD_ADDRESS"
     CREDENTIALS = "etcd refuses ETCD_USERNAME with its ETCD_PASSWORD"

@@ -178,7 +178,7 @@ class Supervisor(ABC):
 
         Raises:
             EtcdError: when it lies before an earlier one. This is another etcd, or a wiped one, and a watch from the
-                old one's revision would be silent for ever.
+                old one's revision would never deliver an event.
         """
         if revision < self._revision:
             raise EtcdError(Cause.STREAM, f"revision {revision} after {self._revision}")

@@ -94,7 +94,7 @@ def test_what_is_registered(monkeypatch: pytest.MonkeyPatch, env: dict[str, str]
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "0.0.0.0:8888", "::", "[::]:8888", "224.0.0.1", "fe80::1%eth0"])
-def test_what_nobody_can_dial_is_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_undialable_addresses_are_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     (problem,) = problems(monkeypatch, ADVERTISE_ADDRESS=address)
     assert problem.startswith("ADVERTISE_ADDRESS")
 

@@ -155,7 +155,7 @@ def test_a_device_is_counted_by_itself(enforcing: Throttle, opened: Database) ->
 
 
 @pytest.mark.parametrize("mode", [ThrottleMode.OBSERVE, ThrottleMode.OFF])
-def test_other_modes_refuse_nobody(opened: Database, mode: ThrottleMode) -> None:
+def test_other_modes_refuse_nothing(opened: Database, mode: ThrottleMode) -> None:
     lenient = Throttle(opened, mode)
     for _ in range(FREE + 3):
         attempt = lenient.attempt("alice", None, None, patience)

@@ -79,7 +79,7 @@ def test_users_have_least_privileges(quick_etcd: Etcd) -> None:
 
 
 @pytest.mark.parametrize(
-    "credentials, sentence, mend",
+    "credentials, sentence, remedy",
     [
         (
             ("services", "canary-wrong"),
@@ -101,7 +101,7 @@ def test_credentials_that_are_refused_are_tried_again(
     caplog: pytest.LogCaptureFixture,
     credentials: tuple[str, str] | None,
     sentence: str,
-    mend: list[str],
+    remedy: list[str],
 ) -> None:
     quick_etcd.enable_auth(ROOT, USERS | {"powerless": ("canary-wrong", "read", "elsewhere/")})
     name, password = credentials or (None, None)
@@ -112,7 +112,7 @@ def test_credentials_that_are_refused_are_tried_again(
         (warning,) = warnings(caplog)
         assert sentence in warning
         assert not registrar.held
-        for command in mend:
+        for command in remedy:
             quick_etcd.ctl(f"--user=root:{ROOT}", *command.split())
         wait_until(lambda: registrar.held, RECOVERY)
         registrar.stop()
