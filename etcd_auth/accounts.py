@@ -19,11 +19,11 @@ TIMEOUT = 5.0
 
 
 class Unavailable(Exception):  # noqa: N818  # a state of etcd, not an error of ours
-    """etcd does not answer, or not yet; the text says so to a person."""
+    """etcd does not answer, or is not ready; the text is for operators."""
 
 
 class Refused(Exception):  # noqa: N818  # as above
-    """etcd will not let us; the text says why to a person, and holds no password."""
+    """etcd refused a change; the text gives the reason, for operators, and contains no password."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Accounts:
         """Whether authentication was on when etcd was last asked."""
 
     def reconcile(self) -> list[str]:
-        """Make what is missing, correct what differs, turn authentication on; returns what was done, in words.
+        """Create what is missing, correct what differs, enable authentication; returns the changes as messages.
 
         Raises:
             Unavailable: when etcd is unavailable, or not in a state to be changed.
@@ -156,7 +156,7 @@ class Accounts:
         return token
 
     def _call(self, method: Any, request: Any, unless: str = "") -> Any:
-        """The answer, or None when etcd says `unless`, that it is so already."""
+        """Return the response, or None when etcd answers with the error `unless`: nothing had to change."""
         try:
             return method(request, timeout=TIMEOUT, metadata=self._metadata)
         except grpc.RpcError as error:

@@ -1,4 +1,4 @@
-"""What the gateway counts; every label value is bounded."""
+"""Metrics of the gateway; every label value is bounded."""
 
 import math
 from bisect import bisect_left
@@ -51,9 +51,9 @@ RESULTS = (
     "bad_claims",
     "revoked",
 )
-"""What a check of a bearer token can come to."""
+"""Results of a check of a bearer token."""
 KINDS = ("login", "session", "legacy")
-"""What an accepted token came from."""
+"""Origins of accepted tokens."""
 
 for _result in ("ok", "malformed", "unknown_key", "bad_mac"):
     _refresh_checks.labels(_result)
@@ -62,7 +62,7 @@ for _result in ("taken", "failed"):
 
 
 class Tokens(Collector):
-    """What each bearer token adds to, as plain numbers like those of requests."""
+    """Counters of bearer tokens, as plain numbers like those of requests."""
 
     def __init__(self) -> None:
         self.refused = dict.fromkeys(RESULTS[1:], 0)
@@ -100,7 +100,7 @@ class _Durations:
 
 
 class Requests(Collector):
-    """What each request adds to, as plain numbers: the event loop alone writes them.
+    """Counters of requests, as plain numbers: the event loop alone writes them.
 
     The library's counters, which any thread may add to, would take a twentieth of the time of a request.
     """
@@ -184,7 +184,7 @@ def client_throttled(route: str) -> None:
 
 
 def follow_revocations(age: Callable[[], float]) -> None:
-    """Report the `age` in seconds of what is known of revocations."""
+    """Export the `age` of the known revocations, in seconds."""
     _revocations_age.set_function(age)
 
 
@@ -199,7 +199,7 @@ def connection_refused() -> None:
 
 
 def follow_registry(service: str, age: Callable[[], float]) -> None:
-    """Report the `age` in seconds of what is known of `service`; NaN while nothing is."""
+    """Export the `age` of the snapshot of `service`, in seconds; NaN while there is none."""
     _endpoints.labels(service).set(0)
     _snapshot_age.set_function(age)
 

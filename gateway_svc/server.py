@@ -1,4 +1,4 @@
-"""The running gateway: what starts in which order, how it drains and how it stops."""
+"""The running gateway: startup order, draining and shutdown."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ class Server:
     """The gateway on its port."""
 
     def __init__(self, settings: GatewaySettings) -> None:
-        """Take the port; nothing is answered yet.
+        """Bind the port; nothing is answered yet.
 
         Raises:
             PortTakenError: when it cannot be had.

@@ -1,4 +1,4 @@
-"""Mutual TLS of gRPC: credentials of both sides, and which clients a server takes."""
+"""Mutual TLS of gRPC: credentials of both sides, and which clients a server accepts."""
 
 import functools
 import logging

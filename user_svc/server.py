@@ -67,7 +67,7 @@ class Server:
     """The user service on its port."""
 
     def __init__(self, settings: UserSettings) -> None:
-        """Take the port; nothing is answered yet.
+        """Bind the port; nothing is answered yet.
 
         Raises:
             PortTakenError: when it cannot be had.

@@ -1,4 +1,4 @@
-"""What Prometheus sees of mounted files; the label `file` is a path."""
+"""Metrics of mounted files; the label `file` is a path."""
 
 from pathlib import Path
 
