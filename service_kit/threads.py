@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 class EssentialThread(threading.Thread):
-    """A thread that ends only when it is told to: when its function raises, the process needs a restart.
+    """A thread that ends only on request: when its function raises, the process needs a restart.
 
     That is logged and shown by a metric at once, and found by died(), so that liveness fails.
     """

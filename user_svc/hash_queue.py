@@ -1,4 +1,4 @@
-"""The queue of passwords to hash: bounded, first come first served, refusing at once what would be late."""
+"""The queue of passwords to hash: bounded, first come first served, refusing late calls at once."""
 
 import heapq
 import logging
@@ -184,7 +184,7 @@ class HashQueue:
     """Hashes and checks passwords, `slots` at a time."""
 
     def __init__(self, hasher: Hasher, slots: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` tells seconds, as time.monotonic does."""
+        """`clock` returns seconds, like time.monotonic."""
         self._hasher = hasher
         self._slots = slots
         self._clock = clock
@@ -198,7 +198,7 @@ class HashQueue:
         metrics.hash_queue_depth.set_function(lambda: self._cores.waiting)
 
     def require_room(self, time_remaining: float | None, *, hashes: int = 0, checks: int = 0) -> None:
-        """Refuse at once what admit() would refuse now: for callers that have to wait for something else first.
+        """Refuse at once what admit() would refuse now: for calls that have to wait for something else first.
 
         Raises:
             OverloadedError: as admit() does.

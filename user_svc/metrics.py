@@ -1,4 +1,4 @@
-"""What Prometheus sees of the user service."""
+"""Metrics of the user service."""
 
 from collections.abc import Callable, Iterable
 
@@ -81,7 +81,7 @@ def declare_calls(service: str, methods: Iterable[str], codes: Iterable[str]) ->
 
 
 def follow_lease(held: Callable[[], bool]) -> None:
-    """Report whether this instance is registered. One that registers nowhere has nothing to report."""
+    """Export whether this instance is registered. One without a registry exports nothing."""
     _lease_held.set_function(lambda: float(held()))
     REGISTRY.register(_lease_held)
     for reason in _REASONS:

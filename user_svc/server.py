@@ -1,4 +1,4 @@
-"""The running service: what starts in which order, and stops in which."""
+"""The running service: startup and shutdown order."""
 
 import logging
 import os
@@ -39,7 +39,7 @@ SPARE_THREADS = 16
 """Handler threads beside those that wait for a hash, so that calls without one keep their pace."""
 
 _DEREGISTRATION = 1.0
-"""Seconds that etcd is given to take the lease back, unless draining takes longer anyway."""
+"""Seconds for etcd to revoke the lease, unless draining takes longer anyway."""
 
 ABANDON_AFTER = 4.0
 """Seconds that the end of the process may take when GRACE is over; charts plan 5."""
@@ -135,11 +135,11 @@ class Server:
         return self._liveness.problem()
 
     def readyz(self) -> str | None:
-        """Return what `readiness` lacks, None when it lacks nothing."""
+        """Return what keeps `readiness` from SERVING, None when nothing does."""
         return self._health.missing()
 
     def run(self, listening: Callable[[], None]) -> None:
-        """Serve until a signal comes, and drain. Must be called in the main thread."""
+        """Serve until a signal arrives, then drain. Must be called in the main thread."""
         stop = StopSignal()
         self._reader.start()
         self._grpc.start()
@@ -210,7 +210,7 @@ class Server:
 
 
 def _bound_the_rest() -> None:
-    """End the process in ABANDON_AFTER seconds, whatever still runs: a thread can be told to end, not made to."""
+    """End the process in ABANDON_AFTER seconds, whatever still runs: threads cannot be killed."""
 
     def abandon() -> None:
         logger.warning("stopped without waiting for a hash or a database that takes longer")

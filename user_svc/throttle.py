@@ -1,4 +1,4 @@
-"""Slowing down those who guess passwords, by name: exact over all instances, since the database counts.
+"""Throttling of password guesses by name: exact over all instances, since the database counts.
 
 Clients with a device token of the user are counted separately, so that an attack does not lock the user out (OWASP,
 "Device cookies").
@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 
 class Bucket(StrEnum):
-    """By what wrong passwords are counted."""
+    """Keys that wrong passwords are counted by."""
 
     ACCOUNT = "account"
     DEVICE = "device"

@@ -41,13 +41,13 @@ _REQUIRE_LEADER = ("hasleader", "true")
 
 @dataclass(frozen=True, slots=True)
 class EtcdConfig:
-    """Where etcd is, and as whom it is used."""
+    """Addresses and credentials of etcd."""
 
     endpoints: tuple[str, ...]
     """The members, each `host:port`."""
     username: str | None = None
     password: str | Callable[[], str] | None = field(default=None, repr=False)
-    """The password, or what returns it for each connection."""
+    """The password, or a function that returns it for each connection."""
     timeout: float = 2.0
     """Seconds that a call may take."""
     credentials: Callable[[], grpc.ChannelCredentials] | None = field(default=None, repr=False)
@@ -89,7 +89,7 @@ class EtcdError(Exception):
         self.cause = cause
         self.details = details
         self.refused = refused
-        """Whether etcd has said no, so that nothing was done; otherwise it may have been."""
+        """Whether etcd refused the call, so that nothing was done; otherwise it may have been."""
 
 
 class Entry(NamedTuple):
@@ -109,7 +109,7 @@ class Event(NamedTuple):
 
 
 class WatchAnswer(NamedTuple):
-    """What a watch brings. The first answer says that the watch stands, and holds no events."""
+    """A response of a watch. The first one confirms the watch and has no events."""
 
     events: tuple[Event, ...]
     received_at: float
@@ -120,7 +120,7 @@ Sink = Callable[["Watch", WatchAnswer | EtcdError], None]
 
 
 class Client:
-    """A connection to one member of etcd, with a token when etcd wants one.
+    """A connection to one member of etcd, with a token when etcd requires one.
 
     Every method but close() raises EtcdError.
     """
@@ -158,13 +158,13 @@ class Client:
         self._channel.close()
 
     def list(self, prefix: str) -> tuple[list[Entry], int]:
-        """List what is under `prefix`, and the revision at which that was so."""
+        """List the keys under `prefix`, and the revision of the list."""
         end = etcd3.utils.increment_last_byte(prefix.encode())
         answer = self._call(self._kv.Range, etcdrpc.RangeRequest(key=prefix.encode(), range_end=end))
         return [_entry(kv) for kv in answer.kvs], answer.header.revision
 
     def get(self, key: str) -> tuple[Entry | None, int]:
-        """Read `key`, and the revision at which it was so."""
+        """Read `key`, and the revision of the read."""
         answer = self._call(self._kv.Range, etcdrpc.RangeRequest(key=key.encode()))
         return (_entry(answer.kvs[0]) if answer.kvs else None), answer.header.revision
 
@@ -292,11 +292,11 @@ _CAUSES = {
     "revision of auth store is old": Cause.TOKEN,
     "compacted": Cause.STREAM,
 }
-"""By what etcd says; several of these share a status code."""
+"""By etcd's error message; several of these share a status code."""
 
 
 def translated(error: grpc.RpcError) -> EtcdError:
-    """Return what a failed call says about etcd."""
+    """Return the error of a failed call, with its cause."""
     code, details = error.code(), error.details() or error.code().name
     cause = Cause.UNREACHABLE if code in _NO_ANSWER else _cause(details)
     return EtcdError(cause, details, refused=code not in _PERHAPS_DONE)

@@ -89,7 +89,7 @@ class Supervisor(ABC):
 
     @abstractmethod
     def _leave(self, client: Client) -> None:
-        """Give back what is held in etcd, after stop()."""
+        """Release what is held in etcd, after stop()."""
 
     @abstractmethod
     def _has_cleanup(self) -> bool:
@@ -97,7 +97,7 @@ class Supervisor(ABC):
 
     @abstractmethod
     def _check(self) -> None:
-        """Take note of what changes with the passing of time. Called between sessions."""
+        """Check what changes with time. Called between sessions."""
 
     def _run(self) -> None:
         backoff = Backoff()
@@ -139,7 +139,7 @@ class Supervisor(ABC):
             self._stopping.wait(seconds)
 
     def _follow(self, client: Client, key: str, *, prefix: bool = False) -> Watch:
-        """Watch what happens after the last revision that was read."""
+        """Watch from the revision after the last one that was read."""
         watch = client.watch(key, self._feed, start_revision=self._revision + 1, prefix=prefix)
         if self._next(watch, time.monotonic() + self._etcd.timeout) is None:
             raise EtcdError(Cause.UNREACHABLE, "no answer to a watch")
@@ -153,7 +153,7 @@ class Supervisor(ABC):
         self._queue.put((watch, answer))
 
     def _next(self, watch: Watch, until: float) -> WatchAnswer | None:
-        """Wait for news from `watch`, or for the monotonic time `until`. What has been read already is no news.
+        """Wait for a response of `watch`, or for the monotonic time `until`. Events that were read already are skipped.
 
         Raises:
             Stopped: when stop() was called.
