@@ -18,14 +18,14 @@ OTHER = "other"
 """The method of a request that no operation of the contract answered, whatever it was."""
 
 _refresh_checks = Counter("refresh_tokens_checked_total", "Refresh tokens whose MAC was checked.", ["result"])
-_signing_keys = Gauge("signing_keys", "Secrets whose tokens are accepted, the one that signs included.")
-_key_reloads = Counter("key_reloads_total", "Changes of the files that hold the secrets of tokens.", ["result"])
+_signing_keys = Gauge("signing_keys", "Secrets whose tokens are accepted, including the signing one.")
+_key_reloads = Counter("key_reloads_total", "Reloads of the files with the secrets of tokens, by result.", ["result"])
 _revocations_age = Gauge(
-    "revocations_age_seconds", "Since what was revoked was last read from a user service; infinite before that."
+    "revocations_age_seconds", "Seconds since revocations were last read; infinite before the first read."
 )
 
 _client_throttled = Counter(
-    "client_throttled", "Requests that were one too many of their address, refused or observed.", ["route"]
+    "client_throttled", "Requests beyond the rate limit of their address, refused or observed.", ["route"]
 )
 
 _connections = Gauge("http_connections", "Connections of clients.")
@@ -33,10 +33,10 @@ _refused_connections = Counter("http_connections_refused", "Connections beyond t
 
 _users_reachable = Gauge("users_reachable", "1 while a call could be sent to a user service, otherwise 0.")
 _endpoints = Gauge("registry_endpoints", "Instances in use.", ["service"])
-_snapshot_age = Gauge("registry_snapshot_age_seconds", "Since the registry last confirmed the instances.")
+_snapshot_age = Gauge("registry_snapshot_age_seconds", "Seconds since the registry last confirmed the instances.")
 _propagation = Histogram(
     "registry_propagation_seconds",
-    "From the registry's word that instances changed to their first possible use.",
+    "Seconds from a change in the registry to the first possible use of the new instances.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
 )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import Gauge
 
-_alive = Gauge("thread_alive", "0 when a thread has died that the process needs, otherwise 1.", ["thread"])
+_alive = Gauge("thread_alive", "1 while an essential thread is alive, 0 after it died.", ["thread"])
 
 logger = logging.getLogger(__name__)
 

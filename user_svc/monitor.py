@@ -110,7 +110,7 @@ class DatabaseMonitor:
         except (OSError, CommandError) as error:
             return False, _Problem(type(error).__name__, str(error))
         except Exception as error:
-            logger.exception("the database could not be asked")
+            logger.exception("the check of the database failed")
             return False, _Problem(type(error).__name__, "")
         return writable, None
 

@@ -172,7 +172,7 @@ class _Counted(Attempt):
             with self._database.connection("forget_failures", "DELETE login_failures") as connection:
                 connection.execute(_FORGET, {"row": self._row})
         except DatabaseUnavailableError as error:
-            logger.info("wrong passwords could not be forgotten", extra={"cause": str(error)})
+            logger.info("the count of wrong passwords could not be reset", extra={"cause": str(error)})
 
     def _due_in(self) -> int:
         """Return the milliseconds until the next turn, 0 when it has come."""

@@ -112,7 +112,7 @@ class Resolver(Supervisor):
             return decode_at(entry.key, entry.value, entry.lease)
         except ValueError as problem:
             if self._records.get(entry.key, True):
-                logger.warning("resolver: skipping what stands under %r: %s", entry.key, problem)
+                logger.warning("resolver: skipping the record at %r: %s", entry.key, problem)
             return None
 
     def _linger_ends(self) -> float:

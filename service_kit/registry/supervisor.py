@@ -14,7 +14,9 @@ from prometheus_client import Gauge
 from service_kit.registry.etcd import Cause, Client, EtcdConfig, EtcdError, Watch, WatchAnswer
 from service_kit.threads import EssentialThread
 
-_auth_off = Gauge("registry_auth_off", "1 while etcd wants no password although ETCD_USERNAME is set, otherwise 0.")
+_auth_off = Gauge(
+    "registry_auth_off", "1 while etcd's authentication is off although ETCD_USERNAME is set, otherwise 0."
+)
 
 logger = logging.getLogger(__name__)
 
@@ -205,6 +207,6 @@ class Supervisor(ABC):
         self._auth_is_off = client.auth_is_off
         _auth_off.set(client.auth_is_off)
         if client.auth_is_off:
-            logger.warning("%s: etcd wants no password: turn its authentication on, or unset ETCD_USERNAME", self._name)
+            logger.warning("%s: etcd's authentication is off: enable it, or unset ETCD_USERNAME", self._name)
         else:
-            logger.info("%s: etcd has its authentication on", self._name)
+            logger.info("%s: etcd's authentication is on", self._name)

@@ -41,7 +41,7 @@ def test_auth_is_enabled_with_expiring_tokens(quick_etcd: Etcd, caplog: pytest.L
         # A look at the key each 2 s, so that each finds the token expired.
         RegistrarHarness(quick_etcd, endpoints=(proxy.endpoint,), credentials=USER, ttl=6, relist=2) as harness,
     ):
-        assert [line for line in warnings(caplog) if "etcd wants no password" in line] == warnings(caplog)
+        assert [line for line in warnings(caplog) if "etcd's authentication is off" in line] == warnings(caplog)
         assert len(warnings(caplog)) == 2, "the registrar and the resolver go on without"
         assert REGISTRY.get_sample_value("registry_auth_off") == 1
         caplog.clear()
@@ -54,7 +54,7 @@ def test_auth_is_enabled_with_expiring_tokens(quick_etcd: Etcd, caplog: pytest.L
         quick_etcd.delete(harness.key)
         harness.back()
         assert warnings(caplog) == [], "an expired token is routine"
-        assert caplog.text.count("etcd has its authentication on") == 2
+        assert caplog.text.count("etcd's authentication is on") == 2
         assert REGISTRY.get_sample_value("registry_auth_off") == 0
         quick_etcd.authenticate(ROOT)
         quick_etcd.ctl(f"--user=root:{ROOT}", "auth", "disable")
