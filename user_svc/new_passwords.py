@@ -1,8 +1,9 @@
 """Rules for new passwords, beyond those of every password. Checked locally."""
 
+from collections.abc import Callable
 from enum import Enum, StrEnum
-
-from zxcvbn import matching, zxcvbn
+from functools import cache
+from typing import Any
 
 from protos.user.v1 import contract
 
@@ -25,10 +26,6 @@ _FAVOURITES = (
     *("789456123", "123qwe", "asd123", "zxc123", "qazwsx123", "1234qwer", "code8925", "taobao", "weixin", "alipay"),
 )
 """Which leaks of Chinese sites show most, and zxcvbn's lists lack or rank too low."""
-
-# zxcvbn writes `user_inputs` of each call into a dictionary that all threads iterate over: it must not grow then, and
-# what differs from call to call, such as the name, must not be in it.
-matching.add_frequency_lists({"favourites": _FAVOURITES, "user_inputs": ()})
 
 
 class PasswordCheck(StrEnum):
@@ -67,4 +64,15 @@ def broken_rule(password: str, username: str, current: str | None, check: Passwo
         return None
     if username.lower() in password.lower():
         return Rule.NAMED
-    return Rule.COMMON if zxcvbn(password)["score"] < LOWEST_SCORE else None
+    return Rule.COMMON if _zxcvbn()(password)["score"] < LOWEST_SCORE else None
+
+
+@cache
+def _zxcvbn() -> Callable[[str], Any]:
+    """Return zxcvbn with our list. Its own take 15 MiB, which a process in which no password is set does without."""
+    from zxcvbn import matching, zxcvbn
+
+    # It writes `user_inputs` of each call into a dictionary that all threads iterate over: that must not grow then, and
+    # what differs from call to call, such as the name, must not be in it.
+    matching.add_frequency_lists({"favourites": _FAVOURITES, "user_inputs": ()})
+    return zxcvbn  # type: ignore[no-any-return]

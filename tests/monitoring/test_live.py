@@ -17,7 +17,7 @@ import httpx
 import pytest
 import yaml
 
-from monitoring.limits import HASHING_SECONDS
+from monitoring.limits import FEWEST_BAD, GUESSES, HASHING_SECONDS
 from tests.monitoring.promql import ROOT, Query, measurements, rules
 from tests.support import mariadb, prometheus
 from tests.support.certificates import CERTIFICATE, HOUR, Authority, Mount
@@ -226,6 +226,35 @@ class Faults:
             for _ in range(200):
                 assert client.get("/api/profile").status_code == 401
 
+    def guesses(self) -> None:
+        body = ACCOUNT | {"username": "nobody"}
+        with self._platform.client() as client:
+            guessed = [
+                client.post("/api/login", json=body | {"password": f"wrong{number:04}"}) for number in range(150)
+            ]
+        assert [answer.status_code for answer in guessed].count(429) > GUESSES
+
+    def refreshes(self) -> None:
+        """Lose the answers to some refreshes, and use the refresh tokens of other sessions twice."""
+        with self._platform.client() as client:
+
+            def refresh(tokens: list[str]) -> list[int]:
+                self._scene.database.execute("UPDATE sessions SET rotated_at = rotated_at - 60000")  # beyond the grace
+                statuses = []
+                for number, token in enumerate(tokens):
+                    answer = client.post("/api/sessions/refresh", json={"refresh_token": token})
+                    statuses.append(answer.status_code)
+                    newest[number] = answer.json().get("refresh_token", "")
+                return statuses
+
+            sessions = [client.post("/api/sessions", json=ACCOUNT).json() for _ in range(2 * FEWEST_BAD + 4)]
+            first = [session["refresh_token"] for session in sessions]
+            newest = list(first)
+            assert set(refresh(first)) == {200}
+            assert set(refresh(first)) == {200}, "the answers before were lost"
+            assert set(refresh(newest)) == {200}
+            assert set(refresh(first)) == {401}
+
     def lost_leases(self) -> None:
         for _ in range(5):
             ((address, lease),) = self._platform.keys.items()
@@ -280,6 +309,7 @@ def _everything_goes_wrong(setup: Setup, traffic: Traffic, key: Path) -> None:
         both("LoginErrorBudgetBurn") | {("PasswordHashRefusals", "warning")},
     )
     setup.act("forged tokens", faults.forged_tokens, {("TokenVerificationFailures", "warning")})
+    setup.act("passwords are guessed", faults.guesses, {("PasswordGuessing", "warning")})
     setup.act("leases revoked by hand", faults.lost_leases, {("RegistryLeaseFlapping", "warning")})
     setup.act("a table is locked", faults.locked_table, both("RequestErrorBudgetBurn"))
     setup.act(
@@ -312,6 +342,11 @@ def _everything_goes_wrong(setup: Setup, traffic: Traffic, key: Path) -> None:
     for process in (*platform.users, *platform.gateways):
         lines = admin(process, "/metrics").text.splitlines()
         setup.run.series[process.module] = sum(not line.startswith("#") for line in lines)
+    setup.act(
+        "refreshes get lost and are stolen",
+        faults.refreshes,
+        {("RefreshRecoveriesHigh", "warning"), ("RefreshTokensReused", "warning")},
+    )
     setup.act(
         "an empty key is mounted",
         partial(_empty, key),

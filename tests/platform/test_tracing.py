@@ -22,6 +22,9 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 NAME, PASSWORD = "c4nary_name", "c4n4ry-pässwörd"
 KEY = "s3cret-of-the-receiver"
 
+LOGIN_SPANS = 8
+"""Request, call on both sides, the user, the failures before and in its turn, waiting for a core, hashing."""
+
 
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[Receiver]:
@@ -71,15 +74,17 @@ def only(spans: list[Span], service: str, name: str) -> Span:
 def test_one_trace_spans_http_to_sql(traced: Platform, client: httpx.Client, receiver: Receiver) -> None:
     answer = client.post("/api/login", json=account())
     trace_id = answer.headers["x-trace-id"]
-    spans = receiver.trace(trace_id, 6)
+    spans = receiver.trace(trace_id, LOGIN_SPANS)
     http = only(spans, "gateway_svc", "POST /api/login")
     rpc = only(spans, "gateway_svc", "user.v1.UserService/Login")
     call = only(spans, "user_svc", "user.v1.UserService/Login")
     sql = only(spans, "user_svc", "SELECT users")
     waiting = only(spans, "user_svc", "password.wait")
     hashing = only(spans, "user_svc", "password.hash")
-    assert len(spans) == 6
-    assert [span.parent for span in (http, rpc, call, sql, waiting, hashing)] == ["", http.id, rpc.id, *[call.id] * 3]
+    throttling = [span for span in spans if span.name == "SELECT login_failures"]
+    assert len(spans) == LOGIN_SPANS
+    assert [span.parent for span in (http, rpc, call)] == ["", http.id, rpc.id]
+    assert {span.parent for span in (sql, waiting, hashing, *throttling)} == {call.id}
     assert [span.kind for span in (http, rpc, call, sql, hashing)] == [
         "SERVER",
         "CLIENT",
@@ -103,8 +108,8 @@ def test_attributes_are_the_conventions(client: httpx.Client, receiver: Receiver
         (span.service, span.kind): {
             name: value for name, value in span.attributes.items() if not name.startswith("resource.")
         }
-        for span in receiver.trace(trace_id, 6)
-        if span.kind != "INTERNAL"
+        for span in receiver.trace(trace_id, LOGIN_SPANS)
+        if span.kind != "INTERNAL" and span.name != "SELECT login_failures"
     }
     method = {"rpc.system.name": "grpc", "rpc.method": "user.v1.UserService/Login", "rpc.response.status_code": "OK"}
     assert found == {
@@ -132,7 +137,7 @@ def test_attributes_are_the_conventions(client: httpx.Client, receiver: Receiver
 def test_a_traceparent_comes_in_and_goes_on(traced: Platform, client: httpx.Client, receiver: Receiver) -> None:
     headers = {"traceparent": f"00-{TRACE}-{CALLER}-01", "tracestate": "vendor=opaque"}
     assert client.post("/api/login", json=account(), headers=headers).headers["x-trace-id"] == TRACE
-    spans = receiver.trace(TRACE, 6)
+    spans = receiver.trace(TRACE, LOGIN_SPANS)
     assert only(spans, "gateway_svc", "POST /api/login").parent == CALLER
     assert {span.message.trace_state for span in spans} == {"vendor=opaque"}
     assert line(traced.users[0], message="call", trace_id=TRACE)
@@ -146,7 +151,7 @@ def test_invalid_trace_ids_stay_on_logs_and_spans(traced: Platform, client: http
         return [s for s in receiver.spans if s.attributes.get("http.response.header.x-trace-id") == [own]]
 
     (http,) = wait_until(served, 5, what="the span")
-    call = only(receiver.trace(http.trace_id, 6), "user_svc", "user.v1.UserService/Login")
+    call = only(receiver.trace(http.trace_id, LOGIN_SPANS), "user_svc", "user.v1.UserService/Login")
     assert call.attributes["rpc.request.metadata.x-trace-id"] == [own]
     assert line(traced.gateways[0], message="request", trace_id=own)["span_id"] == http.id
     assert line(traced.users[0], message="call", trace_id=own)["span_id"] == call.id

@@ -4,14 +4,10 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-import grpc
-import pytest
-
 from protos.user.v1 import user_pb2
 from tests.support.process import Process
 from tests.support.wait import wait_until
 from tests.user_svc.client import PASSWORD, ready_client
-from user_svc.throttle import FREE
 
 NEW = "ripe-avocado"
 WRONG = "wrong-password"
@@ -60,17 +56,3 @@ def test_security_events_are_written_whatever_the_level(tmp_path: Path) -> None:
         assert "user_id" not in lines[3]
         for secret in ("canary", PASSWORD, NEW, WRONG, session.hex()):
             assert secret not in process.output
-
-
-def test_guessing_is_an_event_once_a_try_has_to_wait(tmp_path: Path) -> None:
-    with Process("user_svc", cwd=tmp_path) as process, ready_client(process) as client:
-        for number in range(FREE + 3):
-            try:
-                client.login("nobody", f"{WRONG}{number}")
-            except grpc.RpcError:
-                break
-        else:
-            pytest.fail("nothing was refused")
-        (line,) = wait_until(lambda: [each for each in process.records if each["message"] == "password_guessing"])
-        assert (line["counted_by"], line["failures"]) == ("account", FREE)
-        assert "user_id" not in line

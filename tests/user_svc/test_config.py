@@ -48,6 +48,15 @@ def test_the_pool_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(found) == 3
 
 
+def test_guesses_and_new_passwords_are_dealt_with_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    defaults = read(monkeypatch)
+    assert (defaults.throttle_mode.value, defaults.password_check.value) == ("enforce", "change")
+    settings = read(monkeypatch, THROTTLE_MODE="observe", PASSWORD_CHECK="off")
+    assert (settings.throttle_mode.value, settings.password_check.value) == ("observe", "off")
+    found = problems(monkeypatch, THROTTLE_MODE="lax", PASSWORD_CHECK="register")
+    assert [each.split(":")[0] for each in found] == ["PASSWORD_CHECK", "THROTTLE_MODE"]
+
+
 def test_db_password_stands_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read(monkeypatch, DB_DSN="u@tcp(h)/db", DB_PASSWORD=CANARY)
     assert settings.database.connect["password"] == CANARY.encode()

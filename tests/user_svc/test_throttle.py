@@ -1,6 +1,7 @@
 """Those who guess passwords, and those whose passwords are guessed."""
 
 import itertools
+import re
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,11 +16,11 @@ import pytest
 from protos.user.v1 import user_pb2
 from service_kit.settings import ThrottleMode
 from tests.support.mariadb import Database as Scratch
-from tests.support.process import Process
+from tests.support.process import ROOT, Process
 from tests.support.wait import wait_until
 from tests.user_svc.client import PASSWORD, Client, code_of, ready_client
 from tests.user_svc.sessions.support import execute
-from user_svc import dsn
+from user_svc import dsn, schema
 from user_svc.database import Database
 from user_svc.purge import Purge
 from user_svc.store import Account, Store
@@ -84,6 +85,26 @@ def test_ten_wrong_passwords_are_free(enforcing: Throttle, opened: Database) -> 
     assert failures(opened) == [FREE + 1]
     stand_still(opened)
     assert waits(lambda: enforcing.attempt("alice", None, None, patience)) == 2
+
+
+def test_guessing_is_audited_once_a_try_has_to_wait(
+    enforcing: Throttle, opened: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(FREE):
+        attempt = enforcing.attempt("alice", None, None, patience)
+        attempt.claim()
+        attempt.failed()
+    quiet(opened, pause(FREE))
+    attempt = enforcing.attempt("alice", None, None, patience)
+    attempt.claim()
+    attempt.failed()
+    lines = [vars(record) for record in caplog.records if record.name == "user_svc.audit"]
+    assert [(line["message"], line["counted_by"], line["failures"]) for line in lines] == [
+        ("password_guessing", "account", FREE),
+        ("password_guessing", "account", FREE + 1),
+    ]
+    assert "alice" not in caplog.text
+    assert not [line for line in lines if "user_id" in line]
 
 
 def test_a_turn_is_taken_once(enforcing: Throttle, opened: Database) -> None:
@@ -193,6 +214,30 @@ def own(tmp_path: Path) -> Iterator[tuple[Client, Database]]:
         database.close()
 
 
+def test_the_page_lets_a_name_in_at_once(database: Scratch) -> None:
+    opened = Database(dsn.parse(database.go_dsn))
+    schema.upgrade(opened)
+    enforcing = Throttle(opened, ThrottleMode.ENFORCE)
+    fail(enforcing, FREE, "Alice")
+    fail(enforcing, 1, "bob")
+    page = (ROOT / "docs" / "users.md").read_text(encoding="utf-8")
+    (statement,) = re.findall(r"`(DELETE FROM login_failures [^`]+)`", page)
+    database.execute(statement)
+    assert failures(opened) == [1]
+    opened.close()
+
+
+def test_right_passwords_at_once_are_no_guesses(own: tuple[Client, Database]) -> None:
+    client, database = own
+    client.register("alice")
+    request = user_pb2.LoginRequest(username="alice", password=PASSWORD)
+    calls: list[Any] = [client.users.Login.future(request, timeout=5) for _ in range(150)]
+    errors = [error for call in calls if (error := call.exception()) is not None]
+    assert len(errors) < 150
+    assert not [error for error in errors if "refusal" in dict(error.trailing_metadata())]
+    assert failures(database) == []
+
+
 def test_known_and_unknown_names_are_throttled_alike(own: tuple[Client, Database]) -> None:
     client, database = own
     assert client.register("alice").code == 200
@@ -262,6 +307,7 @@ def test_five_hundred_guesses_by_three_instances(fleet: list[Client]) -> None:
     calls: list[Any] = [next(turns).users.Login.future(request, timeout=5) for request in requests]
     wait_until(lambda: enters(client, "alice", device), what="the owner to be let in")
     codes = Counter(code_of(call) for call in calls if call.exception() or True)
-    assert 0 < hashed(fleet) - before - 1 <= FREE + len(fleet) - 1
-    assert codes[grpc.StatusCode.OK] + codes[grpc.StatusCode.RESOURCE_EXHAUSTED] == 500
+    late = codes.pop(grpc.StatusCode.DEADLINE_EXCEEDED, 0)  # on a machine that stands still for a moment
+    assert 0 < hashed(fleet) - before - 1 <= FREE + len(fleet) - 1 + late
+    assert codes.keys() == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
     assert client.login("bob").code == 200

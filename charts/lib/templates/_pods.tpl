@@ -111,7 +111,7 @@ a manifest of the release, leaving it out would make it 1. Parameters: root, kin
 {{- $live := lookup "apps/v1" .kind .root.Release.Namespace (include "vp.fullname" .root) -}}
 {{- $applied := dig "metadata" "annotations" "video-platform/replica-count" "" $live -}}
 {{- if and $live (or $autoscaling.enabled (kindIs "invalid" $wanted) (eq (toString $wanted) $applied)) -}}
-{{- $autoscaling.enabled | ternary (max $live.spec.replicas $autoscaling.minReplicas) $live.spec.replicas -}}
+{{- if $autoscaling.enabled }}{{ max $live.spec.replicas $autoscaling.minReplicas }}{{ else }}{{ $live.spec.replicas }}{{ end -}}
 {{- else if $autoscaling.enabled -}}
 {{- /* on a cluster an autoscaler begins with the fewest; what is rendered without one is for tools that must not write over it */ -}}
 {{- if include "vp.cluster" .root }}{{ $autoscaling.minReplicas }}{{ end -}}
