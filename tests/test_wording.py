@@ -66,3 +66,8 @@ def test_text_uses_the_terms_of_the_field(pattern: str) -> None:
         if re.search(pattern, line)
     ]
     assert not found, f"say: {SAY[pattern]}"
+
+
+def test_names_have_at_most_eight_words() -> None:
+    names = {name for path, text in texts() if path.endswith(".py") for name in re.findall(r"def test_(\w+)", text)}
+    assert [name for name in names if len(name.split("_")) > 8] == []

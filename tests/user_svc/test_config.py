@@ -48,7 +48,7 @@ def test_the_pool_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(found) == 3
 
 
-def test_guesses_and_new_passwords_are_dealt_with_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_throttling_and_password_check_are_on_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = read(monkeypatch)
     assert (defaults.throttle_mode.value, defaults.password_check.value) == ("enforce", "change")
     settings = read(monkeypatch, THROTTLE_MODE="observe", PASSWORD_CHECK="off")

@@ -87,9 +87,7 @@ def test_ten_wrong_passwords_are_free(enforcing: Throttle, opened: Database) -> 
     assert waits(lambda: enforcing.attempt("alice", None, None, patience)) == 2
 
 
-def test_guessing_is_audited_once_a_try_has_to_wait(
-    enforcing: Throttle, opened: Database, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_throttled_guesses_are_audited(enforcing: Throttle, opened: Database, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(FREE):
         attempt = enforcing.attempt("alice", None, None, patience)
         attempt.claim()
