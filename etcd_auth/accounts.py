@@ -12,22 +12,18 @@ import grpc
 
 from etcd_auth.config import AuthSettings
 from service_kit.files import Reader
-from service_kit.registry.etcd import etcdrpc
+from service_kit.registry.etcd import Cause, etcdrpc, translated
 
 TIMEOUT = 5.0
 """Seconds that a call may take."""
 
-_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
-# A member that has just started or is without a leader says these; all pass.
-_PASSING = ("revision of auth store is old", "invalid auth token", "user name is empty", "no leader", "leader changed")
-
 
 class Unavailable(Exception):  # noqa: N818  # a state of etcd, not an error of ours
-    """etcd does not answer, or not yet; the text says so to a person."""
+    """etcd does not answer, or is not ready; the text is for operators."""
 
 
 class Refused(Exception):  # noqa: N818  # as above
-    """etcd will not let us; the text says why to a person, and holds no password."""
+    """etcd refused a change; the text gives the reason, for operators, and contains no password."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,7 @@ class Accounts:
         """Whether authentication was on when etcd was last asked."""
 
     def reconcile(self) -> list[str]:
-        """Make what is missing, correct what differs, turn authentication on; returns what was done, in words.
+        """Create what is missing, correct what differs, enable authentication; returns the changes as messages.
 
         Raises:
             Unavailable: when etcd is unavailable, or not in a state to be changed.
@@ -160,7 +156,7 @@ class Accounts:
         return token
 
     def _call(self, method: Any, request: Any, unless: str = "") -> Any:
-        """The answer, or None when etcd says `unless`, that it is so already."""
+        """Return the response, or None when etcd answers with the error `unless`: nothing had to change."""
         try:
             return method(request, timeout=TIMEOUT, metadata=self._metadata)
         except grpc.RpcError as error:
@@ -173,9 +169,9 @@ class Accounts:
 
 
 def _translated(error: grpc.RpcError) -> Exception:
-    details = error.details() or error.code().name
-    if error.code() in _AWAY:
+    problem = translated(error)
+    if problem.cause is Cause.UNREACHABLE:
         return Unavailable("etcd does not answer")
-    if any(text in details for text in _PASSING):
-        return Unavailable(f"etcd is not ready to be changed: {details}")
-    return Refused(f"etcd refuses: {details}")
+    if problem.cause in {Cause.TOKEN, Cause.NO_CREDENTIALS}:  # a member that has just started says these
+        return Unavailable(f"etcd is not ready to be changed: {problem.details}")
+    return Refused(f"etcd refuses: {problem.details}")

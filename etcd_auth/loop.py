@@ -1,4 +1,4 @@
-"""The loop that reconciles etcd's users and roles, and tells the readiness probe whether authentication is on."""
+"""The loop that reconciles etcd's users and roles, and reports to the readiness probe whether authentication is on."""
 
 import logging
 
@@ -17,7 +17,7 @@ RELOOK = 0.5
 
 
 def run(settings: AuthSettings, stop: StopSignal) -> None:
-    """Reconcile until `stop` comes.
+    """Reconcile until `stop` is requested.
 
     Raises:
         UnusableFileError: when a mounted file cannot be used at the start.

@@ -36,7 +36,7 @@ ERRORS = {
     UsersThrottledError: lambda error: problems.throttled(error.retry_after),
     UsersFailedError: lambda _: problems.internal_error(),
 }
-"""What clients are told of errors that handlers let pass."""
+"""The responses for exceptions of handlers."""
 
 
 _ALL_ALIKE = ClientAddresses(None).of

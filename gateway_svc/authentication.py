@@ -13,7 +13,7 @@ class Authentication:
         self._tokens = tokens
 
     def identify(self, headers: Sequence[tuple[bytes, bytes]]) -> Identity:
-        """Return whom the token in the header Authorization speaks for.
+        """Return the identity in the token of the header Authorization.
 
         Raises:
             Problem: 401.

@@ -1,4 +1,4 @@
-"""/docs and /openapi.json: the contract for people and for tools, served from memory with nothing from elsewhere."""
+"""/docs and /openapi.json: the contract for people and for tools, served from memory without external resources."""
 
 import orjson
 from connexion.spec import Specification

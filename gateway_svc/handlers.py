@@ -1,4 +1,4 @@
-"""What each operation of the contract does; the names are its operationIds."""
+"""Handlers of the contract's operations; the names are the operationIds."""
 
 import secrets
 import time

@@ -1,4 +1,4 @@
-"""Whether the gateway lives and whether it wants traffic."""
+"""Liveness and readiness of the gateway."""
 
 import asyncio
 import math
@@ -10,13 +10,13 @@ from service_kit.threads import EssentialThread, died
 BEAT = 1.0
 """Seconds between the event loop's signs of life."""
 REVOCATIONS_WAIT = 10.0
-"""Seconds from the start that a gateway waits for what was revoked; then it serves without."""
+"""Seconds after startup that a gateway waits for the revocations; then it serves without them."""
 STUCK_AFTER = 5.0
 """Seconds without a sign of life after which the process should be restarted."""
 
 
 class Health:
-    """What /livez and /readyz say; written by the event loop, read by the admin port's threads."""
+    """State of /livez and /readyz; written by the event loop, read by the admin port's threads."""
 
     def __init__(self) -> None:
         self.draining = False
@@ -27,7 +27,7 @@ class Health:
         self._began = self._last_beat = time.monotonic()
 
     def users_found(self) -> None:
-        """Note that a user service was found; what happens to it later is not this process's readiness."""
+        """Note that a user service was found; its later state does not affect this process's readiness."""
         self._found_users = True
 
     async def beat(self) -> None:

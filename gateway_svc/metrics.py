@@ -1,4 +1,4 @@
-"""What the gateway counts; every label value is bounded."""
+"""Metrics of the gateway; every label value is bounded."""
 
 import math
 from bisect import bisect_left
@@ -18,14 +18,14 @@ OTHER = "other"
 """The method of a request that no operation of the contract answered, whatever it was."""
 
 _refresh_checks = Counter("refresh_tokens_checked_total", "Refresh tokens whose MAC was checked.", ["result"])
-_signing_keys = Gauge("signing_keys", "Secrets whose tokens are accepted, the one that signs included.")
-_key_reloads = Counter("key_reloads_total", "Changes of the files that hold the secrets of tokens.", ["result"])
+_signing_keys = Gauge("signing_keys", "Secrets whose tokens are accepted, including the signing one.")
+_key_reloads = Counter("key_reloads_total", "Reloads of the files with the secrets of tokens, by result.", ["result"])
 _revocations_age = Gauge(
-    "revocations_age_seconds", "Since what was revoked was last read from a user service; infinite before that."
+    "revocations_age_seconds", "Seconds since revocations were last read; infinite before the first read."
 )
 
 _client_throttled = Counter(
-    "client_throttled", "Requests that were one too many of their address, refused or observed.", ["route"]
+    "client_throttled", "Requests beyond the rate limit of their address, refused or observed.", ["route"]
 )
 
 _connections = Gauge("http_connections", "Connections of clients.")
@@ -33,10 +33,10 @@ _refused_connections = Counter("http_connections_refused", "Connections beyond t
 
 _users_reachable = Gauge("users_reachable", "1 while a call could be sent to a user service, otherwise 0.")
 _endpoints = Gauge("registry_endpoints", "Instances in use.", ["service"])
-_snapshot_age = Gauge("registry_snapshot_age_seconds", "Since the registry last confirmed the instances.")
+_snapshot_age = Gauge("registry_snapshot_age_seconds", "Seconds since the registry last confirmed the instances.")
 _propagation = Histogram(
     "registry_propagation_seconds",
-    "From the registry's word that instances changed to their first possible use.",
+    "Seconds from a change in the registry to the first possible use of the new instances.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0),
 )
 
@@ -51,9 +51,9 @@ RESULTS = (
     "bad_claims",
     "revoked",
 )
-"""What a check of a bearer token can come to."""
+"""Results of a check of a bearer token."""
 KINDS = ("login", "session", "legacy")
-"""What an accepted token came from."""
+"""Origins of accepted tokens."""
 
 for _result in ("ok", "malformed", "unknown_key", "bad_mac"):
     _refresh_checks.labels(_result)
@@ -62,7 +62,7 @@ for _result in ("taken", "failed"):
 
 
 class Tokens(Collector):
-    """What each bearer token adds to, as plain numbers like those of requests."""
+    """Counters of bearer tokens, as plain numbers like those of requests."""
 
     def __init__(self) -> None:
         self.refused = dict.fromkeys(RESULTS[1:], 0)
@@ -100,7 +100,7 @@ class _Durations:
 
 
 class Requests(Collector):
-    """What each request adds to, as plain numbers: the event loop alone writes them.
+    """Counters of requests, as plain numbers: the event loop alone writes them.
 
     The library's counters, which any thread may add to, would take a twentieth of the time of a request.
     """
@@ -184,7 +184,7 @@ def client_throttled(route: str) -> None:
 
 
 def follow_revocations(age: Callable[[], float]) -> None:
-    """Report the `age` in seconds of what is known of revocations."""
+    """Export the `age` of the known revocations, in seconds."""
     _revocations_age.set_function(age)
 
 
@@ -199,7 +199,7 @@ def connection_refused() -> None:
 
 
 def follow_registry(service: str, age: Callable[[], float]) -> None:
-    """Report the `age` in seconds of what is known of `service`; NaN while nothing is."""
+    """Export the `age` of the snapshot of `service`, in seconds; NaN while there is none."""
     _endpoints.labels(service).set(0)
     _snapshot_age.set_function(age)
 

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 class Answer(NamedTuple):
-    """What is sent for a request."""
+    """A response."""
 
     status: int
     content_type: bytes | None
@@ -89,7 +89,7 @@ class ContractMiddleware(SpecMiddleware):
         self._cors: CORSMiddleware | None = None
 
     def around(self, app: ASGIApp) -> "ContractMiddleware":
-        """Stand before `app`, as a middleware of Connexion; it gets what is not HTTP."""
+        """Wrap `app`, as a middleware of Connexion; it receives what is not HTTP."""
         self._next = app
         if self._cors_origins:
             # Its rules are asked from inside, so that preflights, too, have a trace id and are logged and counted.
@@ -103,7 +103,7 @@ class ContractMiddleware(SpecMiddleware):
         return self
 
     def add_api(self, specification: Specification, **options: Any) -> None:
-        """Compile the operations of `specification`; again does nothing.
+        """Compile the operations of `specification`; a second call does nothing.
 
         Raises:
             ValueError: when the contract asks for what the gateway does not do.

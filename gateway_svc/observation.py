@@ -1,4 +1,4 @@
-"""What is recorded of each request: its trace id and span, the metrics and the line of the access log."""
+"""Records of each request: trace id, span, metrics and access log line."""
 
 import logging
 import time
@@ -48,7 +48,7 @@ class Observed:
 
     @property
     def trace_id(self) -> str:
-        """What the answer names in X-Trace-ID."""
+        """Value of X-Trace-ID in the response."""
         return self._context.trace_id
 
     def __enter__(self) -> Self:

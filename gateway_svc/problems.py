@@ -20,10 +20,10 @@ _TITLES = {413: "Content Too Large"}  # RFC 9110's words, which Python has from 
 
 
 class FieldError(NamedTuple):
-    """What breaks the contract."""
+    """A violation of the contract."""
 
     pointer: str | None
-    """A JSON Pointer (RFC 6901) into the body, None for what is not part of it."""
+    """A JSON Pointer (RFC 6901) into the body, None for parameters."""
     field: str
     """The name of the field or parameter."""
     reason: str
@@ -73,7 +73,7 @@ class Problem(Exception):  # noqa: N818  # RFC 9457's word
 
 
 class ClientGoneError(Exception):
-    """The client hung up; there is nobody to answer."""
+    """The client hung up; no response can be sent."""
 
 
 def _prefers_problem_json(accept: bytes) -> bool:
@@ -99,7 +99,7 @@ def unauthorized(msg: str, extra: Mapping[str, object] | None = None) -> Problem
 
 
 def invalid_token() -> Problem:
-    """A token that proves nothing, or nothing any more."""
+    """An invalid, expired or revoked token."""
     return unauthorized("未授权: 无效的 Token")
 
 
@@ -109,12 +109,12 @@ def account_disabled() -> Problem:
 
 
 def wrong_current_password() -> Problem:
-    """The token was right, but not the password that goes with what is asked for."""
+    """The token was valid, but not the password that the operation requires."""
     return Problem(403, "当前密码错误")
 
 
 def no_session() -> Problem:
-    """No session of that id, or one of another user: nothing tells the two apart."""
+    """No session of that id, or one of another user: the responses are equal."""
     return Problem(404, "会话不存在")
 
 
@@ -129,7 +129,7 @@ def method_not_allowed(allow: str) -> Problem:
 
 
 def request_timeout() -> Problem:
-    """A body that is too slow; what follows on the connection is the rest of it, so it is closed."""
+    """A body that is too slow; the rest of it would follow on the connection, so it is closed."""
     return Problem(408, "请求超时", headers=[(b"connection", b"close")])
 
 

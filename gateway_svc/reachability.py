@@ -13,7 +13,7 @@ _CHECK = "/grpc.health.v1.Health/Check"
 _CHECK_TIMEOUT = 1.0
 """Seconds."""
 _PATIENCE = 1.0
-"""Seconds that an outage lasts before it is told: instances that start are known before they serve."""
+"""Seconds that an outage lasts before it is logged: starting instances are registered before they serve."""
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ async def _recovers(channel: grpc.aio.Channel) -> bool:
 
 
 async def _cause(channel: grpc.aio.Channel) -> str | None:
-    """Return what keeps a call from being sent, None when one is answered after all."""
+    """Return why a call cannot be sent, None when one is answered after all."""
     # gRPC says why only to those who call.
     check: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_CHECK)
     try:

@@ -1,4 +1,4 @@
-"""The running gateway: what starts in which order, how it drains and how it stops."""
+"""The running gateway: startup order, draining and shutdown."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ class Server:
     """The gateway on its port."""
 
     def __init__(self, settings: GatewaySettings) -> None:
-        """Take the port; nothing is answered yet.
+        """Bind the port; nothing is answered yet.
 
         Raises:
             PortTakenError: when it cannot be had.
@@ -87,7 +87,7 @@ class Server:
         gc.freeze()  # what was loaded stays for good, and need not be looked through again and again
         listening()
         if self._certificates is None:
-            logger.info("gRPC is in clear: GRPC_TLS_CERT_FILE is not set")
+            logger.info("gRPC is not encrypted: GRPC_TLS_CERT_FILE is not set")
 
         await stop.wait()
         self._health.draining = True

@@ -83,7 +83,7 @@ R = TypeVar("R")
 
 
 class Tls(NamedTuple):
-    """With what instances prove who they are."""
+    """Credentials of the instances, and the name they must have."""
 
     credentials: Callable[[], grpc.ChannelCredentials]
     """Returns the newest; a channel goes on with those that it was made with."""
@@ -125,7 +125,7 @@ class UsersClient:
     """Calls the user service. All methods belong to the event loop."""
 
     def __init__(self, tls: Tls | None = None) -> None:
-        """Demand that servers prove who they are when `tls` is given."""
+        """With `tls`, require servers to authenticate."""
         self._tls = tls
         self._credentials = tls.credentials() if tls is not None else None
         self._wanted: str | None = None
@@ -389,7 +389,7 @@ async def _answer(call: grpc.aio.UnaryUnaryCall[Any, R], span: Span, *, is_newer
 
 
 def _error_of(error: grpc.aio.AioRpcError, *, is_newer: bool) -> Exception:
-    """Return our error; `is_newer` says that older user services do not have the method."""
+    """Return our error; `is_newer`: older user services do not have the method."""
     match error.code():
         case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED | grpc.StatusCode.CANCELLED:
             return UsersUnavailableError(error.code().name)

@@ -34,7 +34,7 @@ def apart(new_namespace: Callable[..., Namespace]) -> Namespace:
         Release(namespace, "by-name", "gateway-svc"),
         {**GATEWAY, **NO_ETCD, "userService": {"target": "dns:///second-user-svc:8888"}},
     )
-    # a gateway with an etcd of its own, in which nobody is registered: it must not be ready
+    # a gateway with an etcd of its own without registrations: it must not be ready
     lonely = Release(namespace, "lonely", "gateway-svc"), {**GATEWAY, "etcd": SMALL["etcd"]}
     lonely[0].install(lonely[1], "--wait=false")
     with ThreadPoolExecutor() as threads:

@@ -91,7 +91,7 @@ def test_strangers_are_refused(production: Production, strangers: Callable[..., 
     trusted = production.identity("gateway-svc")["ca"]
     answers = strangers(
         {
-            "in clear": None,
+            "plaintext": None,
             "no certificate": {"ca": trusted},
             "another CA": {"ca": trusted, "certificate": own[CERTIFICATE], "key": own[KEY]},
         }

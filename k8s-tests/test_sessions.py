@@ -1,4 +1,4 @@
-"""Sessions on a cluster: the key that signs tokens is rotated as the page says, and nobody notices."""
+"""Sessions on a cluster: the key that signs tokens is rotated as the page says, and clients notice nothing."""
 
 import re
 from functools import partial
@@ -16,7 +16,7 @@ TAKEN = re.compile(r'^key_reloads_total\{result="taken"\} (\d+)', re.MULTILINE)
 
 
 @pytest.mark.faults
-def test_rotation_of_the_key_refuses_nobody(platform: Platform, figures: Record) -> None:
+def test_key_rotation_refuses_no_request(platform: Platform, figures: Record) -> None:
     pods = [pod["metadata"]["name"] for pod in platform.namespace.live("gateway-svc")]
     before = {pod: reloads(platform, pod) for pod in pods}
     (section,) = re.findall(r"\*\*To rotate the JWT key\*\*(.*?)\n\*\*To change", PAGE, re.DOTALL)

@@ -132,7 +132,7 @@ def test_dev_changes_the_running_pod(copy: Path, new_namespace: Callable[..., Na
             return ""
         try:
             answer = client_pod.ask({"method": "GET", "url": "http://vp-gateway-svc:8080/ping"})
-        except CommandError:  # nobody listens while it starts
+        except CommandError:  # it does not listen yet while it starts
             return ""
         return str(answer[0]["body"])
 

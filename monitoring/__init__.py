@@ -1,1 +1,1 @@
-"""What an operator sees: alert rules and dashboards, generated from the objectives and limits that both share."""
+"""Alert rules and dashboards, generated from the objectives and limits that both share."""

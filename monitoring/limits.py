@@ -28,7 +28,7 @@ HASHING_SECONDS = 2.5
 FAST_SECONDS = 0.1
 
 FEWEST_BAD = 10
-"""Requests that must have gone wrong before anybody is told; one of five at night is no reason."""
+"""Failed requests from which an alert fires; one of five at night is no reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ BURNS = (
 SNAPSHOT_AGE = 30
 """Seconds; a gateway lists the registry every 5."""
 REVOCATIONS_AGE = 30
-"""Seconds; a gateway reads what was revoked every second."""
+"""Seconds; a gateway reads revocations every second."""
 REGISTRATIONS = 3
 """Repeated registrations in a quarter of an hour. A restart of etcd takes one, or two when its data are lost."""
 REFUSED_HASHES = 0.05
@@ -66,7 +66,7 @@ CERTIFICATE_DAYS = 7
 CERTIFICATE_LAST_DAY = 1
 """Days after which connections fail unless somebody acts now."""
 BAD_TOKENS = 0.2
-"""Of the tokens that were sent, the part that proves nothing. Expired ones do not count: every client has one a day."""
+"""Share of invalid tokens among those sent. Expired ones do not count: every client has one a day."""
 GUESSES = 100
 """Tries in a quarter of an hour that came too soon after wrong ones: a client with an old password makes a few."""
 

@@ -1,5 +1,6 @@
-"""What can be changed about a run, and what follows from it for each process."""
+"""Settings of a run, and the environment of each process."""
 
+import http.client
 import os
 import re
 import secrets
@@ -18,7 +19,7 @@ HOST = "127.0.0.1"
 _KEY_BYTES = 32
 
 _OWN_FILES = re.compile(r"users\.db.*|\.?jwt_secret.*|etcd\.log|etcd-.*")
-"""What a run leaves in its folder."""
+"""Files that a run leaves in its folder."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -45,7 +46,7 @@ class RunSettings(EtcdSettings):
 
     @property
     def ports(self) -> dict[int, tuple[str, str]]:
-        """Every port that a process will listen on, with who that is and the variable that moves it.
+        """Every port that a process will listen on, with the process and the variable that sets it.
 
         Raises:
             ValueError: when two processes would share a port or a port would be past 65535.
@@ -86,8 +87,20 @@ def taken_ports(settings: RunSettings) -> list[str]:
     return problems
 
 
+def answers(port: int, path: str) -> bool:
+    """Whether a process answers an HTTP request on 127.0.0.1 with 200."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 def keep_private(folder: Path) -> None:
-    """Make the folder of a run, and what runs left in it, accessible to its owner alone.
+    """Make the folder of a run, and the files of earlier runs in it, accessible to its owner alone.
 
     A folder that holds other things as well keeps its mode.
     """
@@ -103,7 +116,7 @@ def keep_private(folder: Path) -> None:
 
 
 def environment(settings: RunSettings, etcd_address: str) -> dict[str, str]:
-    """Return what every service is given."""
+    """Return the environment of every service."""
     given = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -125,12 +138,12 @@ def environment(settings: RunSettings, etcd_address: str) -> dict[str, str]:
 
 
 def gateway_environment(settings: RunSettings) -> dict[str, str]:
-    """Return what belongs to the gateway."""
+    """Return the gateway's own variables."""
     return {"LISTEN_PORT": str(settings.gateway_port), "ADMIN_PORT": str(settings.admin_port)}
 
 
 def user_environment(settings: RunSettings, index: int) -> dict[str, str]:
-    """Return what belongs to one user service."""
+    """Return one user service's own variables."""
     port = settings.user_port + index
     return {
         "LISTEN_PORT": str(port),
@@ -154,7 +167,7 @@ def _development_secret(folder: Path) -> Path:
 
 
 def _is_cut_short(key: bytes) -> bool:
-    """Tell whether a key is what a crash left of one of ours; zeros are what file systems put in for the rest."""
+    """Whether a key is incomplete after a crash; file systems fill the rest with zeros."""
     return re.fullmatch(rb"[0-9a-f\0]*", key) is not None and (len(key) < 2 * _KEY_BYTES or 0 in key)
 
 

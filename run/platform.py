@@ -1,7 +1,6 @@
 """Start etcd, the user services and the gateway; say when they are ready; stop them in order."""
 
 import contextlib
-import http.client
 import os
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from run.config import (
     HOST,
     RunSettings,
+    answers,
     environment,
     gateway_environment,
     keep_private,
@@ -105,19 +105,8 @@ def _wait_until_ready(settings: RunSettings, over: threading.Event) -> bool:
     while waiting:
         if over.wait(0.1):
             return False
-        waiting = [port for port in waiting if not _ready(port)]
+        waiting = [port for port in waiting if not answers(port, "/readyz")]
     return True
-
-
-def _ready(port: int) -> bool:
-    connection = http.client.HTTPConnection(HOST, port, timeout=2)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def _welcome(settings: RunSettings, etcd_address: str) -> str:

@@ -1,4 +1,4 @@
-"""What any service here stands on: registry, telemetry, settings, and the start and stop of a process."""
+"""What every service needs: registry, telemetry, settings, files, startup and shutdown."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Mutual TLS of gRPC: credentials of both sides, and which clients a server takes."""
+"""Mutual TLS of gRPC: credentials of both sides, and which clients a server accepts."""
 
 import functools
 import logging
@@ -47,7 +47,7 @@ def channel_credentials(certificates: Certificates) -> grpc.ChannelCredentials:
 def open_channel(
     target: str, options: Sequence[tuple[str, str | int]], credentials: grpc.ChannelCredentials | None
 ) -> grpc.Channel:
-    """Return a channel with `credentials`, in clear without."""
+    """Return a channel with `credentials`, unencrypted without."""
     if credentials is None:
         return grpc.insecure_channel(target, options)
     return grpc.secure_channel(target, credentials, options)

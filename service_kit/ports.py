@@ -1,4 +1,4 @@
-"""Listening sockets: what a host means, and the one error of a port that cannot be had."""
+"""Listening sockets: host names, and the error of a port that is not available."""
 
 import os
 import socket
@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
 EVERY_ADDRESS = "::"
-"""The host that stands for every address of the machine, those of IPv4 included, with or without IPv6."""
+"""The host for every address of the machine, IPv4 included, with or without IPv6."""
 
 _BACKLOG = 2048
 _IPV4_ADDRESSES = "0.0.0.0"

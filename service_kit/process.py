@@ -40,7 +40,7 @@ class Server(Protocol):
         """Return why no traffic is wanted, None when it is."""
 
     def run(self, listening: Callable[[], None]) -> None:
-        """Serve until a signal comes, and drain; calls `listening` once requests are answered."""
+        """Serve until a signal arrives, then drain; calls `listening` once requests are answered."""
 
 
 def start(name: str, settings: type[L]) -> L:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import Gauge
 
-_alive = Gauge("thread_alive", "0 when a thread has died that the process needs, otherwise 1.", ["thread"])
+_alive = Gauge("thread_alive", "1 while an essential thread is alive, 0 after it died.", ["thread"])
 
 logger = logging.getLogger(__name__)
 
 
 class EssentialThread(threading.Thread):
-    """A thread that ends only when it is told to: when its function raises, the process needs a restart.
+    """A thread that ends only on request: when its function raises, the process needs a restart.
 
     That is logged and shown by a metric at once, and found by died(), so that liveness fails.
     """

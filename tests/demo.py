@@ -181,4 +181,7 @@ def _coloured(kind: str, text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except AssertionError as error:  # its notes are the logs of all processes
+        sys.exit(f"\nerror: {str(error).splitlines()[0]}; on a busy machine try again")

@@ -65,6 +65,11 @@ def test_readme_is_at_most_150_lines() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
 
+def test_readme_links_every_page() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name(page) for page in ROOT.glob("docs/*.md") if f"]({name(page)})" not in readme] == []
+
+
 def test_readme_lists_every_operation() -> None:
     contract = yaml.safe_load((ROOT / "openapi/openapi.yaml").read_text(encoding="utf-8"))
     operations = {f"{method.upper()} {path}" for path, item in contract["paths"].items() for method in item}

@@ -35,6 +35,10 @@ SAY = {
     r"\bwhatever the case\b": "case-insensitively",
     r"\b_(doubtful|truce|owes|LATE)\b|\bput right\b|\bput_right\b": "_orphan_leases, _conflict_backoff; corrected",
     r"\bclass (Hand|Scene)\b|\b(form|cores)\.py\b": "ClientPod, Setup, builders.py, cpu_quota.py",
+    r"\bfor ever\b": "permanently, without end",
+    r"\bmend(s|ed)?\b": "fix, remedy",
+    r"\bturn(ed)? away\b": "clients move to other pods",
+    r"\bnobody (can|else|notices|there|waits|has|gave)\b": "no client, no other; cannot be",
     r"\bin vain\b": "without success",
     r"\bon that (day|night)\b": "during that run",
 }
@@ -62,3 +66,8 @@ def test_text_uses_the_terms_of_the_field(pattern: str) -> None:
         if re.search(pattern, line)
     ]
     assert not found, f"say: {SAY[pattern]}"
+
+
+def test_names_have_at_most_eight_words() -> None:
+    names = {name for path, text in texts() if path.endswith(".py") for name in re.findall(r"def test_(\w+)", text)}
+    assert [name for name in names if len(name.split("_")) > 8] == []

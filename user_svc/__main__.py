@@ -18,7 +18,7 @@ from user_svc.database_errors import explain
 from user_svc.server import Server
 
 _PATIENCE = 600.0
-"""Seconds that `migrate` waits for those who hold the lock or a table."""
+"""Seconds that `migrate` waits for a lock or a table in use."""
 
 logger = logging.getLogger("user_svc")
 

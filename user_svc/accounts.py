@@ -1,4 +1,4 @@
-"""What becomes of a user as a whole: password changes, deletion, and what operators do.
+"""Changes of a user: passwords, deletion, and operators' commands.
 
 Each change is one transaction together with the end of the sessions and tokens that it ends: whatever fails between two
 statements, the user is as before.
@@ -23,7 +23,7 @@ from user_svc.sessions.tables import sessions
 from user_svc.store import Account, users
 
 ERASED = "~"
-"""What the name of an erased user begins with, before the id: nobody can register such a name."""
+"""Prefix of an erased user's name, before the id: such a name cannot be registered."""
 UNMATCHABLE = "!"
 """In the place of a hash: no password matches it, here and in the Go system."""
 
@@ -85,7 +85,7 @@ class Listed:
 
 
 class AccountStore:
-    """Changes users. Every method raises what those of SessionStore do."""
+    """Changes users. Methods raise the same errors as those of SessionStore."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -105,18 +105,18 @@ class AccountStore:
         return self._change(account.id, values, conditions, Ending.PASSWORD_CHANGED, deadline, kept)
 
     def delete(self, account: Account, deadline: Deadline) -> int | None:
-        """Delete the user, whose name stays taken; returns what change_password() does."""
+        """Delete the user, whose name stays taken; returns the same as change_password()."""
         values = {users.c.password: UNMATCHABLE, users.c.deleted_at: func.current_timestamp()}
         conditions = (_is_there, _is_in, users.c.password == account.password_hash)
         return self._change(account.id, values, conditions, Ending.DELETED, deadline)
 
     def disable(self, user_id: int, deadline: Deadline) -> int | None:
-        """Disable the user; None when there is nobody to disable."""
+        """Disable the user; None when there is no such user."""
         values = {users.c.disabled_at: func.current_timestamp()}
         return self._change(user_id, values, (_is_there, _is_in), Ending.DISABLED, deadline)
 
     def enable(self, user_id: int, deadline: Deadline) -> bool:
-        """Enable the user, whose earlier tokens stay void; return False when there is nobody to enable."""
+        """Enable the user, whose earlier tokens stay void; return False when there is no such user."""
         statement = (
             update(users)
             .where(users.c.id == user_id, _is_there, users.c.disabled_at.is_not(None))
@@ -139,7 +139,7 @@ class AccountStore:
         return self._change(user_id, values, (_is_there,), Ending.PASSWORD_CHANGED, deadline, forget=True)
 
     def erase(self, user_id: int, deadline: Deadline) -> int | None:
-        """Free the name of a user, deleted or not, and delete what is known of them but the id.
+        """Free the name of a user, deleted or not, and delete all data but the id.
 
         None when there is no such user, or one who is erased already.
         """

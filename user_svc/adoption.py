@@ -1,4 +1,4 @@
-"""Adoption of a table `users` that another program made in MySQL or MariaDB: whether it will do, and what it lacks."""
+"""Adoption of a table `users` that another program created in MySQL or MariaDB: checks, and missing parts."""
 
 import logging
 import re
@@ -20,7 +20,7 @@ _LEAST = {"username": 20, "password": 60}
 """Characters that a column must hold: the contract's longest name, and a bcrypt hash."""
 
 _KEY_BYTES = 3072
-"""What a key of InnoDB holds."""
+"""Size limit of an InnoDB key."""
 
 _TABLE = """
 SELECT TABLE_TYPE, t.ENGINE, TRANSACTIONS, CREATE_OPTIONS FROM information_schema.TABLES AS t
@@ -56,10 +56,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Lack:
-    """What an existing table needs before it can be used."""
+    """Changes that an existing table needs."""
 
     username: str | None
-    """The column's new definition, where its collation tells cases apart."""
+    """The column's new definition, where its collation is case-sensitive."""
     has_index: bool
     """Whether an index makes `username` alone unique."""
     columns: tuple[str, ...]
@@ -67,7 +67,7 @@ class Lack:
 
 
 def examine(connection: Connection) -> Lack:
-    """Examine the table `users` without changing anything, and return what it lacks.
+    """Examine the table `users` without changing it, and return what is missing.
 
     Triggers that run when the service writes are logged: what they do cannot be known.
 
@@ -130,7 +130,7 @@ class _Table:
         self._new_collation: str | None = None
 
     def problems(self) -> Iterator[str]:
-        """Name what keeps the table from being used."""
+        """Return the reasons that prevent use of the table."""
         kind, engine, has_transactions, options = self._query(_TABLE)[0]
         if kind == "BASE TABLE" and (engine is None or not self._columns):
             raise SchemaBusyError(ANOTHER_MIGRATION)  # information_schema leaves out what is being changed
@@ -152,7 +152,7 @@ class _Table:
         yield from self._name_problems(options or "")
 
     def lack(self) -> Lack:
-        """Return what is to be added to a table without problems."""
+        """Return the additions for a table without problems."""
         username = self._columns["username"]
         definition = None
         if self._new_collation:
@@ -242,7 +242,7 @@ class _Table:
                     yield f"{column.name} is generated in a way that may refuse new users; drop the column"
 
     def _name_problems(self, options: str) -> Iterator[str]:
-        """Name what keeps usernames from being case-insensitively unique."""
+        """Return the reasons why usernames are not case-insensitively unique."""
         column = self._columns["username"]
         if not column.charset or not column.collation:
             return
@@ -263,7 +263,7 @@ class _Table:
                 yield f"{clashes} names are there more than once when case is ignored; rename these users first"
 
     def _collation_problem(self, charset: str, name: str) -> str | None:
-        """Say what is wrong with the username's collation, and choose another one where that is safe."""
+        """Return the problem of the username's collation, and choose another one where that is safe."""
         if not collation.tells_cases_apart(self._connection, charset, name):
             difference = collation.difference(self._connection, charset, name)
             return difference and f"{difference}; make it utf8mb4_general_ci"

@@ -14,7 +14,7 @@ logger.setLevel(logging.INFO)
 
 
 class Event(StrEnum):
-    """What happened; the message of the line."""
+    """The event; the message of the line."""
 
     REGISTERED = "registered"
     LOGIN_SUCCEEDED = "login_succeeded"
@@ -41,7 +41,7 @@ _common: dict[str, str | int] = {}
 
 
 def attribute_to(actor: str) -> None:
-    """Say in each further line of this process who acts, when that is not the user."""
+    """Add the actor to each further line of this process, when that is not the user."""
     _common["by"] = actor
 
 

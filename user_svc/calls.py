@@ -1,4 +1,4 @@
-"""What surrounds a call of user.v1.UserService: trace id, span, log line, metrics, and the status of what failed."""
+"""Around each call of user.v1.UserService: trace id, span, log line, metrics, and the status of failures."""
 
 import logging
 import time
@@ -35,7 +35,7 @@ _LEVELS = {
 """Of the line of a call; that of every other status is a warning."""
 
 _POLLED = {"ListRevocations"}
-"""Methods that each gateway calls once a second: their lines tell nothing at INFO."""
+"""Methods that each gateway calls once a second: logged at DEBUG."""
 
 _FAULTS = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL}
 """Those that the conventions call a server's errors; the others are its caller's."""

@@ -1,4 +1,4 @@
-"""What a collation of MySQL or MariaDB makes of names: asked of the server, since its name tells only half."""
+"""How a collation of MySQL or MariaDB compares names: read from the server, since its name is not enough."""
 
 from string import ascii_letters, ascii_lowercase, digits
 
@@ -15,7 +15,7 @@ def tells_cases_apart(connection: Connection, charset: str, collation: str) -> b
 
 
 def difference(connection: Connection, charset: str, collation: str) -> str | None:
-    """Say in what way the collation does not compare names as the contract does; None when it does.
+    """Return how the collation differs from the contract's comparison of names; None when it does not.
 
     The contract's names are of A to Z, a to z, 0 to 9 and _, and the case of A to Z is all that does not count.
     """

@@ -29,7 +29,7 @@ SQLITE_FILE = "users.db"
 
 
 class DatabaseSettings(LogSettings, FileSettings):
-    """Where the users are kept, and how their passwords: what commands need that serve nobody.
+    """Database and password hashing: the settings of commands without a server.
 
     A field that is checked against others stands below them: pydantic validates in the order of definition.
     """
@@ -110,7 +110,7 @@ class DatabaseSettings(LogSettings, FileSettings):
 
     @property
     def database_variable(self) -> str:
-        """The variable that says where the users are kept."""
+        """The variable that names the database."""
         return "DATA_DIR" if self.db_dsn is None else "DB_DSN"
 
 

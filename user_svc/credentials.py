@@ -1,4 +1,4 @@
-"""What a connection to the database proves and checks, as the mounted files have it when it is made."""
+"""Credentials of a database connection, as the mounted files have them when it is made."""
 
 from collections.abc import Callable
 from dataclasses import replace

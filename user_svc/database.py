@@ -42,7 +42,7 @@ LOCK_WAIT = 1
 """Seconds that a process waits for another one's migration before it looks again whether there is one left to do."""
 
 DDL_WAIT = 1
-"""Seconds that a change of a table waits for those who use it, who wait behind it: less than a call's TIMEOUT."""
+"""Seconds that a change of a table waits for statements that use it: less than TIMEOUT, since others wait behind it."""
 
 SLOW = 1.0
 """Seconds after which a statement is worth a warning."""

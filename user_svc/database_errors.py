@@ -1,4 +1,4 @@
-"""Errors of the database: what each leaves of a statement, and its name, which holds nothing that was to be stored."""
+"""Errors of the database: what each leaves of a statement, and its name, which contains no stored data."""
 
 import sqlalchemy
 from pymysql.constants import CR, ER
@@ -19,7 +19,7 @@ _ROLLED_BACK = {*DEMOTED, ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT, ER.QUERY_INTER
 
 
 class DatabaseUnavailableError(Exception):
-    """The database cannot be used now; the text is a code's name and holds nothing that a client sent."""
+    """The database cannot be used now; the text is a code's name and contains no client input."""
 
 
 class RolledBackError(DatabaseUnavailableError):
@@ -27,7 +27,7 @@ class RolledBackError(DatabaseUnavailableError):
 
 
 def unavailability(error: SQLAlchemyError) -> str | None:
-    """Name what keeps the database from being used; None when the error is about the statement."""
+    """Return why the database cannot be used; None when the error is about the statement."""
     if isinstance(error, sqlalchemy.exc.TimeoutError):
         return "POOL_EXHAUSTED"
     away = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.InternalError)
@@ -35,7 +35,7 @@ def unavailability(error: SQLAlchemyError) -> str | None:
 
 
 def is_rolled_back(error: SQLAlchemyError) -> bool:
-    """Tell whether nothing is left of the statement, so that it can be executed again."""
+    """Whether the statement had no effect, so that it can be executed again."""
     busy = getattr(getattr(error, "orig", None), "sqlite_errorname", None) == "SQLITE_BUSY"
     return busy or code_of(error) in _ROLLED_BACK
 
@@ -52,7 +52,7 @@ def number_of(error: BaseException | None) -> int | None:
 
 
 def code_name(error: SQLAlchemyError) -> str:
-    """Name the database's error, such as ER_ACCESS_DENIED_ERROR, without its text, which may hold what was sent."""
+    """Return the database's error as a name, such as ER_ACCESS_DENIED_ERROR; its text may contain input."""
     if not isinstance(error, DBAPIError) or error.orig is None:
         return type(error).__name__
     if name := getattr(error.orig, "sqlite_errorname", None):

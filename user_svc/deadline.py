@@ -25,7 +25,7 @@ class Deadline:
 
     @classmethod
     def of(cls, context: grpc.ServicerContext, at_most: float = CALL_SECONDS) -> "Deadline":
-        """Return that of a call, which has `at_most` seconds whatever it says."""
+        """Return the deadline of a call, at most `at_most` seconds away."""
         remaining = context.time_remaining()
         return cls(at_most if remaining is None else min(remaining, at_most), context.is_active)
 

@@ -1,4 +1,4 @@
-"""What the fields of requests must be, as the RPC contract says it."""
+"""Rules of the fields of requests, as in the RPC contract."""
 
 import re
 
@@ -11,7 +11,7 @@ _ID_LENGTH = 16
 
 
 def problem(username: str, password: str) -> str | None:
-    """Return `<field>: <reason>` for the first field that breaks the contract; never shows what was sent."""
+    """Return `<field>: <reason>` for the first field that breaks the contract; never shows the value."""
     if reason := _length(username, *_USERNAME_LENGTH):
         return f"username: {reason}"
     if not _USERNAME.fullmatch(username):

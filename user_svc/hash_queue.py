@@ -1,4 +1,4 @@
-"""The queue of passwords to hash: bounded, first come first served, refusing at once what would be late."""
+"""The queue of passwords to hash: bounded, first come first served, refusing late calls at once."""
 
 import heapq
 import logging
@@ -22,7 +22,7 @@ CALL_SECONDS = 5.0
 _NO_DEADLINE = 86400.0
 """Seconds; gRPC reports the missing deadline of a call as centuries."""
 _FAST_CORE = 0.4
-"""Seconds that a hash of cost 14 takes on a fast core. No measurement: one that went wrong would be felt for ever."""
+"""Seconds that a hash of cost 14 takes on a fast core. Not measured: a wrong figure would have a lasting effect."""
 _MAX_CAPACITY = 256
 _TIMES_FASTEST, _TIMES_AVERAGE = 2.0, 1.5
 """How long a hash is planned to take. A flood shares the cores with the clients and the gateway that send it, so that
@@ -184,7 +184,7 @@ class HashQueue:
     """Hashes and checks passwords, `slots` at a time."""
 
     def __init__(self, hasher: Hasher, slots: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` tells seconds, as time.monotonic does."""
+        """`clock` returns seconds, like time.monotonic."""
         self._hasher = hasher
         self._slots = slots
         self._clock = clock
@@ -198,7 +198,7 @@ class HashQueue:
         metrics.hash_queue_depth.set_function(lambda: self._cores.waiting)
 
     def require_room(self, time_remaining: float | None, *, hashes: int = 0, checks: int = 0) -> None:
-        """Refuse at once what admit() would refuse now: for callers that have to wait for something else first.
+        """Refuse at once what admit() would refuse now: for calls that have to wait for something else first.
 
         Raises:
             OverloadedError: as admit() does.

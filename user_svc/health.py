@@ -45,7 +45,7 @@ class Health:
         database_answers: Callable[[], bool],
         database_obstacle: Callable[[], str],
     ) -> None:
-        """`database_obstacle` says why the database cannot be used, or only be read; empty when it accepts writes."""
+        """`database_obstacle` is why the database cannot be used, or only be read; empty when it accepts writes."""
         self._service = service
         self._lease_is_held = lease_is_held
         self._database_answers = database_answers
@@ -61,7 +61,7 @@ class Health:
         self.refresh()
 
     def start(self) -> None:
-        """Keep watching what runs out without an event."""
+        """Check what expires without an event."""
         self.thread.start()
 
     def refresh(self) -> None:
@@ -83,16 +83,16 @@ class Health:
         return None
 
     def drain(self) -> None:
-        """Turn traffic away for good; liveness goes on."""
+        """Report NOT_SERVING from now on; liveness stays SERVING."""
         self._draining = True
         self.refresh()
 
     def end_watches(self) -> None:
-        """Let those who watch go; to be called when the server takes no more calls."""
+        """End the watches; call it when the server accepts no more calls."""
         self.servicer.end_watches()
 
     def stop(self) -> None:
-        """Stop watching what the names depend on."""
+        """Stop checking the dependencies of the names."""
         self._stopped.set()
         self.thread.join()
         self._threads.shutdown(wait=False)
@@ -119,7 +119,7 @@ class Liveness:
         threads: Collection[EssentialThread],
         certificates: MountedFiles[Certificates] | None = None,
     ) -> None:
-        """Ask `target`, with the port's own `certificates` where it wants TLS; none of `threads` may have died."""
+        """Check `target`, with the port's own `certificates` where it requires TLS; none of `threads` may have died."""
         self._target = target
         self._certificates = certificates
         self._connect()
@@ -155,7 +155,7 @@ class Liveness:
         self._stub: Any = health_pb2_grpc.HealthStub(self._channel)
 
     def end(self) -> None:
-        """Find nothing wrong from now on: a process that stops need not be restarted, and its threads end."""
+        """Report no problem from now on: a stopping process need not be restarted, and its threads end."""
         self._ended = True
 
     def close(self) -> None:

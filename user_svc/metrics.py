@@ -1,4 +1,4 @@
-"""What Prometheus sees of the user service."""
+"""Metrics of the user service."""
 
 from collections.abc import Callable, Iterable
 
@@ -23,26 +23,26 @@ grpc_seconds = Histogram(
 logins = Counter("logins_total", "Logins by result.", ["result"])
 login_throttle = Counter(
     "login_throttle_total",
-    "Tries of passwords that came too soon after wrong ones, by what those are counted by; refused in mode enforce.",
+    "Password attempts throttled after wrong ones, by bucket; refused in mode enforce.",
     ["bucket", "mode"],
 )
 registrations = Counter("registrations_total", "Registrations by result.", ["result"])
 password_changes = Counter("password_changes_total", "Changes of passwords by their users, by result.", ["result"])
-accounts_deleted = Counter("accounts_deleted_total", "Accounts that their users deleted.")
+accounts_deleted = Counter("accounts_deleted_total", "Accounts deleted by their users.")
 
 sessions_opened = Counter("sessions_opened_total", "Sessions that were opened.")
-session_refreshes = Counter("session_refreshes_total", "Presentations of refresh tokens by result.", ["result"])
+session_refreshes = Counter("session_refreshes_total", "Refreshes of sessions by result.", ["result"])
 sessions_ended = Counter("sessions_ended_total", "Sessions that ended before they expired, by reason.", ["reason"])
 
-hash_seconds = Histogram("password_hash_seconds", "Seconds that a password took on a core.", buckets=HASH_BUCKETS)
+hash_seconds = Histogram("password_hash_seconds", "Seconds of a core per password hash.", buckets=HASH_BUCKETS)
 hash_queue_depth = Gauge("password_hash_queue_depth", "Calls that wait for a core to hash on.")
 hash_rejected = Counter("password_hash_rejected_total", "Calls refused because they could not be hashed in time.")
 
 db_pool_connections = Gauge("db_pool_connections", "Connections to the database.", ["state"])
-db_pool_connections_max = Gauge("db_pool_connections_max", "Connections to the database that there may be.")
+db_pool_connections_max = Gauge("db_pool_connections_max", "Maximum number of connections to the database.")
 database_read_only = Gauge("database_read_only", "1 while the database answers and accepts no writes, otherwise 0.")
 db_query_seconds = Histogram(
-    "db_query_duration_seconds", "Seconds that a statement took on its connection.", buckets=LATENCY_BUCKETS
+    "db_query_duration_seconds", "Seconds of a statement on its connection.", buckets=LATENCY_BUCKETS
 )
 
 serving_status = Gauge("serving_status", "1 while the name is SERVING on grpc.health.v1, otherwise 0.", ["service"])
@@ -52,9 +52,7 @@ _lease_held = Gauge(
 )
 _REASONS = ("start", "reconnected", "lease_lost", "key_deleted", "key_overwritten")
 """Those that the registrar gives for writing its key."""
-lease_registrations = Counter(
-    "registry_registrations_total", "Registrations in etcd by what made them needed.", ["reason"]
-)
+lease_registrations = Counter("registry_registrations_total", "Registrations in etcd by reason.", ["reason"])
 
 # A counter that appears with its first event hides that event from rate() and increase(): all begin at zero.
 for _result in ("success", "denied", "invalid"):
@@ -81,7 +79,7 @@ def declare_calls(service: str, methods: Iterable[str], codes: Iterable[str]) ->
 
 
 def follow_lease(held: Callable[[], bool]) -> None:
-    """Report whether this instance is registered. One that registers nowhere has nothing to report."""
+    """Export whether this instance is registered. One without a registry exports nothing."""
     _lease_held.set_function(lambda: float(held()))
     REGISTRY.register(_lease_held)
     for reason in _REASONS:

@@ -35,10 +35,10 @@ class _Problem(NamedTuple):
 
 
 class DatabaseMonitor:
-    """Asks the database once a second on a thread of its own, and migrates the schema whenever it comes back."""
+    """Checks the database once a second on a thread of its own, and migrates the schema when it comes back."""
 
     def __init__(self, database: Database, variable: str, on_change: Callable[[], None]) -> None:
-        """`variable` is the setting that says where the database is, for the log."""
+        """`variable` is the setting that names the database, for the log."""
         self._database = database
         self._variable = variable
         self._on_change = on_change
@@ -93,7 +93,7 @@ class DatabaseMonitor:
             self._wake.clear()
 
     def _ask(self) -> tuple[bool, _Problem | None]:
-        """Return whether the database accepts writes, and what is wrong."""
+        """Return whether the database accepts writes, and its problem."""
         try:
             if self._answers:
                 writable = self._database.ping(schema.PROBE)
@@ -110,7 +110,7 @@ class DatabaseMonitor:
         except (OSError, CommandError) as error:
             return False, _Problem(type(error).__name__, str(error))
         except Exception as error:
-            logger.exception("the database could not be asked")
+            logger.exception("the check of the database failed")
             return False, _Problem(type(error).__name__, "")
         return writable, None
 

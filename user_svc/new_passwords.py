@@ -1,4 +1,4 @@
-"""What a new password must be, beyond what every password must be. Nothing of it leaves this machine."""
+"""Rules for new passwords, beyond those of every password. Checked locally."""
 
 from collections.abc import Callable
 from enum import Enum, StrEnum
@@ -32,12 +32,12 @@ class PasswordCheck(StrEnum):
     """When new passwords are looked at for how easily they are guessed."""
 
     CHANGE = "change"
-    """When one takes the place of another. Registration takes what the contract allows."""
+    """When one replaces another. Registration accepts what the contract allows."""
     OFF = "off"
 
 
 class Rule(Enum):
-    """What a new password must be, as users are told when it is not."""
+    """A rule for new passwords, with its message to users."""
 
     SHORT = f"至少 {LENGTH[0]} 个字符"
     LONG = f"至多 {LENGTH[1]} 个字符"

@@ -1,4 +1,4 @@
-"""`python -m user_svc users`: what operators do about users, on the database that the service's settings name."""
+"""`python -m user_svc users`: commands of operators, on the database of the service's settings."""
 
 import argparse
 import getpass
@@ -51,7 +51,7 @@ _COLUMNS = ("id", "username", "state", "created_at", "sessions")
 
 
 class _RefusedError(Exception):
-    """What was asked cannot be done; the sentence says why, and what to do."""
+    """A command cannot be executed; the message says why, and what to do."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace, settings: DatabaseSettings) -> int:
 
 
 class _Operator:
-    """The commands; each prints what it did, and writes a line of the audit log when it changed anything."""
+    """The commands; each prints its result, and writes a line of the audit log when it changed anything."""
 
     def __init__(self, database: Database, settings: DatabaseSettings) -> None:
         self._accounts = AccountStore(database)

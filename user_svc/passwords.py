@@ -45,7 +45,7 @@ class Hasher:
         return bcrypt.hashpw(password.encode(), bcrypt.gensalt(self.cost)).decode()
 
     def check(self, password: str, stored: str | None) -> tuple[bool, int]:
-        """Tell whether the password matches the stored hash, and the cost of the one hash that takes as long.
+        """Return whether the password matches the stored hash, and the cost of the one hash that takes as long.
 
         None, or what is no bcrypt hash of cost MAX_COST at most, is matched by nothing.
         """

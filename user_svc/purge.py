@@ -24,7 +24,7 @@ _PAUSE = 0.1
 """Seconds between two batches, in which replicas catch up."""
 
 _SESSIONS_KEPT = 7 * 86_400_000
-"""Milliseconds that a session outlives its expiry, so that its client is told of that."""
+"""Milliseconds that a session is kept after its expiry, so that its client learns the reason."""
 _REVOCATIONS_KEPT = 3_600_000
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Purge:
     """Purges once an hour on a thread of its own. Any number of instances may do so at the same time."""
 
     def __init__(self, database: Database, is_usable: Callable[[], bool]) -> None:
-        """`is_usable` tells from memory whether the database accepted writes when it was last asked."""
+        """`is_usable` returns whether the database accepted writes at the last check."""
         self._database = database
         self._is_usable = is_usable
         self._stopped = threading.Event()
@@ -55,7 +55,7 @@ class Purge:
         self._stopped.set()
 
     def purge(self) -> int:
-        """Delete what has expired, in batches, until nothing is left or stop() is called; return how many rows.
+        """Delete expired rows, in batches, until none is left or stop() is called; return their number.
 
         Raises:
             DatabaseUnavailableError, SQLAlchemyError: when the database cannot be used; what was deleted stays so.

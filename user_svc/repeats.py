@@ -1,4 +1,4 @@
-"""Executing again what the database rolled back."""
+"""Repeats statements that the database rolled back."""
 
 import logging
 from collections.abc import Callable

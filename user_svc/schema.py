@@ -43,11 +43,11 @@ logger = logging.getLogger(__name__)
 
 
 class UnusableSchemaError(Exception):
-    """The tables that are there cannot be used as they are; the sentence says why."""
+    """The existing tables cannot be used as they are; the message says why."""
 
 
 class SchemaBusyError(Exception):
-    """The schema cannot be migrated now; the sentence says what for, and it is to be tried again in a while."""
+    """The schema cannot be migrated now; the message says why, and the migration is to be tried again later."""
 
     def __init__(self, sentence: str, retry_after: float = _RETRY) -> None:
         super().__init__(sentence)
@@ -96,7 +96,7 @@ def _upgrade(database: Database, config: Config, scripts: ScriptDirectory, conne
 
 @contextmanager
 def done_once() -> Iterator[None]:
-    """Surround one step of DDL in a revision: what another process has done meanwhile counts as done."""
+    """Around one step of DDL in a revision: a step that another process has taken counts as done."""
     try:
         yield
     except DBAPIError as error:

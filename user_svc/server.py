@@ -1,4 +1,4 @@
-"""The running service: what starts in which order, and stops in which."""
+"""The running service: startup and shutdown order."""
 
 import logging
 import os
@@ -39,7 +39,7 @@ SPARE_THREADS = 16
 """Handler threads beside those that wait for a hash, so that calls without one keep their pace."""
 
 _DEREGISTRATION = 1.0
-"""Seconds that etcd is given to take the lease back, unless draining takes longer anyway."""
+"""Seconds for etcd to revoke the lease, unless draining takes longer anyway."""
 
 ABANDON_AFTER = 4.0
 """Seconds that the end of the process may take when GRACE is over; charts plan 5."""
@@ -54,7 +54,7 @@ _OPTIONS = [
     ("grpc.http2.min_ping_interval_without_data_ms", 3000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 3000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # A gateway that vanished without a word must not keep its health watches for ever.
+    # A gateway that vanished without a word must not keep its health watches open.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.max_receive_message_length", _MAX_MESSAGE),
@@ -67,7 +67,7 @@ class Server:
     """The user service on its port."""
 
     def __init__(self, settings: UserSettings) -> None:
-        """Take the port; nothing is answered yet.
+        """Bind the port; nothing is answered yet.
 
         Raises:
             PortTakenError: when it cannot be had.
@@ -135,17 +135,17 @@ class Server:
         return self._liveness.problem()
 
     def readyz(self) -> str | None:
-        """Return what `readiness` lacks, None when it lacks nothing."""
+        """Return what keeps `readiness` from SERVING, None when nothing does."""
         return self._health.missing()
 
     def run(self, listening: Callable[[], None]) -> None:
-        """Serve until a signal comes, and drain. Must be called in the main thread."""
+        """Serve until a signal arrives, then drain. Must be called in the main thread."""
         stop = StopSignal()
         self._reader.start()
         self._grpc.start()
         listening()
         if not self._settings.grpc_tls_cert_file:
-            logger.info("gRPC is in clear: GRPC_TLS_CERT_FILE is not set")
+            logger.info("gRPC is not encrypted: GRPC_TLS_CERT_FILE is not set")
         self._monitor.start()
         self._stored_costs.start()
         self._purge.start()
@@ -212,7 +212,7 @@ class Server:
 
 
 def _bound_the_rest() -> None:
-    """End the process in ABANDON_AFTER seconds, whatever still runs: a thread can be told to end, not made to."""
+    """End the process in ABANDON_AFTER seconds, whatever still runs: threads cannot be killed."""
 
     def abandon() -> None:
         logger.warning("stopped without waiting for a hash or a database that takes longer")

@@ -46,7 +46,7 @@ class UserService(SessionService):
         *,
         password_check: PasswordCheck = PasswordCheck.CHANGE,
     ) -> None:
-        """`monitor` tells from memory whether the database can be read and written."""
+        """`monitor` returns the last known state of the database."""
         super().__init__(sessions, monitor)
         self._store = store
         self._accounts = accounts

@@ -63,7 +63,7 @@ class User(SQLModel, table=True):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What a login needs to know of a user."""
+    """Columns of a user that a login needs."""
 
     id: int
     username: str
@@ -104,7 +104,7 @@ _FORMATS = (
     .limit(_PIECE)
     .subquery()
 )
-"""What the hashes of a piece begin with, such as `$2b$14$`."""
+"""Prefix of the hashes of a piece, such as `$2b$14$`."""
 _COSTS = select(func.max(_FORMATS.c.id).label("last"), _FORMATS.c.format).group_by(_FORMATS.c.format)
 
 
@@ -196,6 +196,6 @@ def _is_duplicate(error: IntegrityError) -> bool:
 
 
 def _key(error: IntegrityError) -> str:
-    """Name the error and the key that a message of MySQL's ends with, without what was to be stored."""
+    """Return the error and the key in a message of MySQL, without the stored value."""
     key = re.search(r"'([^']*)'\s*$", str(error.orig.args[-1])) if error.orig and error.orig.args else None
     return f"{code_name(error)} {key[1]}" if key and _is_duplicate(error) else code_name(error)

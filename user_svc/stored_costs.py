@@ -1,4 +1,4 @@
-"""Learning what the stored hashes cost, so that refusals take as long as the slowest of them."""
+"""Finds the highest cost of stored hashes, so that refusals take as long as the slowest of them."""
 
 import logging
 import threading
@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class StoredCosts:
-    """Tells a hasher the highest cost of a stored hash, on a thread of its own, at the start and every INTERVAL."""
+    """Sets a hasher's highest stored cost, on a thread of its own, at startup and every INTERVAL."""
 
     def __init__(self, store: Store, hasher: Hasher, is_usable: Callable[[], bool]) -> None:
-        """`is_usable` tells from memory whether the database answered when it was last asked."""
+        """`is_usable` returns whether the database answered at the last check."""
         self._store = store
         self._hasher = hasher
         self._is_usable = is_usable

@@ -1,6 +1,7 @@
-"""Slowing down those who guess passwords, by name: exact over all instances, since the database counts.
+"""Throttling of password guesses by name: exact over all instances, since the database counts.
 
-Whoever has a device token of the user is counted apart, so that an attack locks out nobody (OWASP, "Device cookies").
+Clients with a device token of the user are counted separately, so that an attack does not lock the user out (OWASP,
+"Device cookies").
 """
 
 import hashlib
@@ -47,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 
 class Bucket(StrEnum):
-    """By what wrong passwords are counted."""
+    """Keys that wrong passwords are counted by."""
 
     ACCOUNT = "account"
     DEVICE = "device"
@@ -117,7 +118,7 @@ class Attempt:
     """One try of a password. Each method raises DatabaseUnavailableError when the database cannot be used."""
 
     def claim(self) -> None:
-        """Take the turn for this try, so that nobody else has it; to be called when a core is free for the hash.
+        """Take the turn for this try, so that no other call has it; to be called when a core is free for the hash.
 
         Raises:
             ThrottledError: when wrong passwords were counted, or the turn was taken, since the try began.
@@ -171,7 +172,7 @@ class _Counted(Attempt):
             with self._database.connection("forget_failures", "DELETE login_failures") as connection:
                 connection.execute(_FORGET, {"row": self._row})
         except DatabaseUnavailableError as error:
-            logger.info("wrong passwords could not be forgotten", extra={"cause": str(error)})
+            logger.info("the count of wrong passwords could not be reset", extra={"cause": str(error)})
 
     def _due_in(self) -> int:
         """Return the milliseconds until the next turn, 0 when it has come."""

@@ -66,7 +66,7 @@ def _encryption(plain: Service, folder: Path, extent: Extent) -> Figure:
         register = rates.measure(
             {"gateway": encrypted, "plain": plain}, Request("/api/register", CREDENTIALS), folder, extent
         )
-    return _ratio("POST /api/register over gRPC, with TLS / in clear", register, "plain", 0.9)
+    return _ratio("POST /api/register over gRPC, with TLS / without", register, "plain", 0.9)
 
 
 def _profile(count: int, goal: float | None, pair: dict[str, Service], folder: Path, extent: Extent) -> Figure:

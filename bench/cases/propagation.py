@@ -11,11 +11,12 @@ from statistics import median, quantiles
 import grpc
 import httpx
 
-from bench.processes import CREDENTIALS, etcd, service
+from bench.processes import CREDENTIALS, free_port, service
 from bench.rates import Extent
 from bench.report import Figure, at_most
 from bench.users_stub import InstantUsers, serve
 from protos.user.v1 import user_pb2
+from run.etcd import etcd
 from service_kit.registry import DEFAULT_PREFIX, EtcdConfig, Instance, key
 from service_kit.registry.etcd import Client
 
@@ -39,7 +40,9 @@ class _Noticing(InstantUsers):
 def measure(folder: Path, extent: Extent) -> list[Figure]:
     """Add one instance after the other under steady logins, and time each until its first call."""
     with ExitStack() as stack:
-        address = stack.enter_context(etcd(folder))
+        port = free_port()
+        stack.enter_context(etcd(port, folder, give_up=lambda: False))
+        address = f"127.0.0.1:{port}"
         gateway = stack.enter_context(service("gateway_svc", folder, {"ETCD_ADDRESS": address}))
         client = stack.enter_context(Client(EtcdConfig((address,), timeout=10), address))
         lease = 1 + secrets.randbelow(2**62)

@@ -16,9 +16,10 @@ from typing import Any
 import psutil
 
 from bench.crowd import MEASURED, SERVICE
-from bench.processes import etcd
+from bench.processes import free_port
 from bench.rates import Extent
 from bench.report import Figure, at_most, fact
+from run.etcd import etcd
 from service_kit.registry import DEFAULT_PREFIX, EtcdConfig, Instance, key
 from service_kit.registry.etcd import Client
 
@@ -90,26 +91,23 @@ def _crowds(kind: str, address: str, count: int, size: int, *more: object, first
             crowd.leave()
 
 
-def _etcd_cpu_seconds() -> float:
-    (process,) = [child for child in psutil.Process().children() if child.name() == "etcd"]
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
 def measure(folder: Path, extent: Extent) -> list[Figure]:
     """Let instances and resolvers be, let instances appear one by one, and then a quarter more of them at once."""
     by = 1 if extent.rounds > 1 else SHORT_BY
     instances, resolvers = INSTANCES // by, max(RESOLVERS // by, 2)
     with ExitStack() as stack:
-        address = stack.enter_context(etcd(folder))
+        port = free_port()
+        process = psutil.Process(stack.enter_context(etcd(port, folder, give_up=lambda: False)).pid)
+        address = f"127.0.0.1:{port}"
         client = stack.enter_context(Client(EtcdConfig((address,), timeout=10), address))
         members = stack.enter_context(_crowds("registrars", address, instances, max(INSTANCES_IN_A_PROCESS // by, 1)))
         watching = stack.enter_context(_crowds("resolvers", address, resolvers, RESOLVERS_IN_A_PROCESS, instances))
 
         def used() -> tuple[float, float, float, float]:
+            of_etcd = process.cpu_times()
             return (
                 time.monotonic(),
-                _etcd_cpu_seconds(),
+                of_etcd.user + of_etcd.system,
                 sum(crowd.cpu_seconds() for crowd in members),
                 sum(crowd.cpu_seconds() for crowd in watching),
             )

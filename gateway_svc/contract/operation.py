@@ -32,7 +32,7 @@ class Operation:
     """The path's template, with the base path."""
     handler: Handler
     arguments: frozenset[str]
-    """What the handler takes."""
+    """Names of the handler's arguments."""
     secured: bool
     """Whether a bearer token is required."""
     parameters: Sequence[Parameter]

@@ -33,7 +33,7 @@ class Parameter:
 
     name: str
     argument: str
-    """What a handler calls it."""
+    """Name of the handler's argument."""
     place: str
     required: bool
     default: Any

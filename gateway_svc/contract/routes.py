@@ -16,7 +16,7 @@ _NO_VALUES: Mapping[str, bytes] = {}
 
 @dataclass(slots=True)
 class Route:
-    """A path's template and what can be done there."""
+    """A path template and its operations."""
 
     template: str
     operations: dict[str, Operation] = field(default_factory=dict)
@@ -24,7 +24,7 @@ class Route:
 
     @property
     def allow(self) -> str:
-        """What the header Allow says (RFC 9110, section 10.2.1)."""
+        """Value of the header Allow (RFC 9110, section 10.2.1)."""
         return ", ".join(sorted({*self.operations, "OPTIONS"}))
 
 

@@ -1,4 +1,4 @@
-"""Values against the schemas of the contract: what a schema may say, and the reason that a refusal gives."""
+"""Validation against the contract's schemas: supported keywords, and the reasons in error responses."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -62,7 +62,7 @@ class Violation(NamedTuple):
     """A rule that a value breaks."""
 
     path: list[str]
-    """The steps from the value to what breaks the rule."""
+    """Path from the value to the violation."""
     reason: str
 
 
@@ -70,7 +70,7 @@ class Schema:
     """The rules for one value (OpenAPI 3.0.3, Schema Object)."""
 
     def __init__(self, schema: Mapping[str, Any], where: str) -> None:
-        """Compile `schema`, whose references are resolved; `where` says in errors where it stands.
+        """Compile `schema`, whose references are resolved; `where` is its location in error messages.
 
         Raises:
             ValueError: when it holds a keyword that nothing would check, or is not valid.
@@ -88,7 +88,7 @@ class Schema:
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
         self.is_valid: Callable[[Any], bool] = self._validator.is_valid
-        """Tells whether a value keeps the rules; raises ValueError when it is nested too deeply to be judged."""
+        """Whether a value is valid; raises ValueError when it is nested too deeply to be checked."""
 
     def violations(self, value: Any) -> list[Violation]:
         """Return the first `MAX_ERRORS` rules that `value` breaks."""

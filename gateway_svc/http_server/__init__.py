@@ -1,1 +1,1 @@
-"""uvicorn with limits on what a client may hold: heads, trailers, time, connections."""
+"""uvicorn with limits per client: heads, trailers, time, connections."""

@@ -11,12 +11,12 @@ from gateway_svc import metrics
 OWN_FILES = 64
 """Files that are no client's connection: the user services, etcd, the admin port, log and libraries."""
 SPARE_FILES = 64
-"""Files that stay free for the admin port and for accepting what is refused; a quarter of a lower limit."""
+"""File descriptors kept for the admin port and for connections that are refused; a quarter of a lower limit."""
 REPORT_INTERVAL = 60.0
 """Seconds between two log lines on refused connections."""
 
 CROWD = 64
-"""So many connections that what they leave behind is worth looking for."""
+"""Number of connections from which freed memory is worth returning."""
 TRIM_DELAY = 1.0
 """Seconds from the time when half of a crowd has left until its memory is given back."""
 
@@ -56,7 +56,7 @@ class ConnectionLimit:
         return False
 
     def left(self, connections: int) -> None:
-        """Learn that `connections` remain, and give memory back when that is half of what there were."""
+        """Note that `connections` remain, and return memory to the system when their number has halved."""
         if self._most >= CROWD and connections <= self._most // 2 and self._trim_due is None:
             self._trim_due = asyncio.get_running_loop().call_later(TRIM_DELAY, self._trim)
             self._most = connections

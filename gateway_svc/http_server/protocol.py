@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 with bounds on what one connection may hold, and for how long."""
+"""uvicorn's HTTP/1.1 protocol with limits on a connection's memory and time."""
 
 import asyncio
 import re
@@ -40,7 +40,7 @@ _HEAD_TOO_SLOW = (408, "Request head took too long.")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the connections of one server share."""
+    """State shared by the connections of one server."""
 
     head_timeout: float
     """Seconds in which a head must be complete, from its first byte, or from the connection when nothing is sent."""
@@ -73,9 +73,9 @@ class Protocol(HttpToolsProtocol):
         """Bytes of the body's framing, less what the body's data may need."""
         self._trailers = 0
         self._tail = b""
-        """The end of what was parsed last."""
+        """Offset after the last parsed byte."""
         self._pending = b""
-        """What was received and cannot be parsed yet."""
+        """Received bytes that cannot be parsed yet."""
         self._running: RequestResponseCycle | None = None
         self._task: asyncio.Task[None] | None = None
         self._host: bytes | None = None
@@ -185,7 +185,7 @@ class Protocol(HttpToolsProtocol):
     # uvicorn's callbacks
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, or with what is left of this one."""
+        """Continue with the next request, or with the rest of this one."""
         HttpToolsProtocol.on_response_complete(self)
         if not (self._pending or self._refusal or self.transport.unread) or self.transport.is_closing():
             return
@@ -200,7 +200,7 @@ class Protocol(HttpToolsProtocol):
             self.transport.read_rest()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is being received."""
+        """Refuse the request that is being received."""
         self._refuse(400, msg)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:

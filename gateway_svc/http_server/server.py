@@ -1,4 +1,4 @@
-"""uvicorn's server: what it is configured with, and how it drains."""
+"""uvicorn's server: its configuration, and how it drains."""
 
 import asyncio
 import contextlib

@@ -37,7 +37,7 @@ class LingeringTransport(asyncio.Transport):
         self.abort = transport.abort  # type: ignore[method-assign]
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what the transport knows of the connection."""
+        """Return the transport's state of the connection."""
         return self._transport.get_extra_info(name, default)
 
     def is_closing(self) -> bool:
@@ -66,14 +66,14 @@ class LingeringTransport(asyncio.Transport):
         self._rest = self._loop.call_later(LINGER_INTERVAL, self._read_on, self._left)
 
     def count_rest(self, size: int) -> None:
-        """Count what arrived after `read_rest`."""
+        """Count bytes that arrived after `read_rest`."""
         if self._rest is not None:
             self._left -= size
             if self._left < 0:
                 self.abort()
 
     def rest_read(self) -> None:
-        """End what `read_rest` began."""
+        """Undo `read_rest`."""
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
@@ -90,7 +90,7 @@ class LingeringTransport(asyncio.Transport):
         self._stall = self._loop.call_later(self._stall_timeout, self.abort)
 
     def resumed(self) -> None:
-        """End what `stalled` began."""
+        """Undo `stalled`."""
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None

@@ -1,4 +1,4 @@
-"""The feed of revocations: the user services are asked once a second for what is new, and now and then for all.
+"""The feed of revocations: new ones are read from a user service once a second, all of them periodically.
 
 A transaction may commit a row later than another one that is listed behind it, so each reading begins a minute before
 the one before ended. The truth is in the database alone; what is known is kept when it cannot be read.
@@ -19,7 +19,7 @@ from gateway_svc.users_client import (
 )
 
 INTERVAL = 1.0
-"""Seconds between two readings of what is new."""
+"""Seconds between two reads of new revocations."""
 OVERLAP = 60_000
 """Milliseconds that are read again: how long a transaction may take to commit."""
 WHOLE_INTERVAL = 600.0

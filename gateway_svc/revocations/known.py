@@ -1,4 +1,4 @@
-"""What is known of revocations, in memory; it belongs to the event loop."""
+"""The known revocations, in memory; used by the event loop alone."""
 
 import asyncio
 import time
@@ -21,7 +21,7 @@ K = TypeVar("K")
 
 
 class _User(NamedTuple):
-    """What ended all tokens of a user; of several the greatest counts."""
+    """The generation that ended all earlier tokens of a user; the greatest counts."""
 
     generation: int
     row: int
@@ -55,7 +55,7 @@ class Revocations:
         return user.disabled or identity.issued <= user.at + LEGACY_GRACE
 
     def add(self, listed: Iterable[user_pb2.ListRevocationsResponse.Revocation]) -> None:
-        """Take in what a user service listed; in any order, and again, comes to the same."""
+        """Add listed revocations; order and repetition do not matter."""
         now = time.time()
         for each in listed:
             if each.HasField("user"):
@@ -76,7 +76,7 @@ class Revocations:
         self._take(user_id, _User(generation, 0, now, disabled=False, expires=expires), now)
 
     async def drop_expired(self) -> None:
-        """Forget what concerns no token that lives, a slice at a time, so that requests are served meanwhile.
+        """Drop entries without live tokens, a slice at a time, so that requests are served meanwhile.
 
         Disabled users stay: the Go system may issue them new tokens.
         """

@@ -1,4 +1,4 @@
-"""Bounds on what one address may try: failed logins, registrations, bad refresh tokens."""
+"""Rate limits per address: failed logins, registrations, bad refresh tokens."""
 
 from gateway_svc.throttling.addresses import ClientAddresses, Network
 from gateway_svc.throttling.throttle import Throttle

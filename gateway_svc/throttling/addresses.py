@@ -8,7 +8,7 @@ from starlette.types import Scope
 Network = IPv4Network | IPv6Network
 
 _PREFIX = 64
-"""Of what one customer of an IPv6 provider gets at least (RFC 6177, section 2)."""
+"""Prefix length that an IPv6 customer receives at least (RFC 6177, section 2)."""
 
 
 class ClientAddresses:

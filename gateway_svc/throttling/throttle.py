@@ -23,7 +23,7 @@ BUCKETS = {
     "/api/sessions/refresh": "refresh tokens",
     "/api/sessions/end": "refresh tokens",
 }
-"""What is counted on each route. Apart, since one client's wrong passwords must not end its neighbours' sessions."""
+"""Buckets by route. Separate, since one client's wrong passwords must not end its neighbours' sessions."""
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Throttle:
         self._reports = Throttled(using=gcra, quota=per_min(1), store=store)
 
     def take(self, route: str, client: str | None) -> None:
-        """Count one try of `client`, None when it cannot be told from others.
+        """Count one attempt of `client`, None when clients cannot be distinguished.
 
         Raises:
             Problem: 429, when it is one too many.

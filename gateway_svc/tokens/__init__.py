@@ -1,4 +1,4 @@
-"""What clients prove with who they are: access, refresh and device tokens, and the keys behind them."""
+"""Access, refresh and device tokens, and their keys."""
 
 from gateway_svc.tokens.access import (
     LEEWAY,

@@ -29,20 +29,20 @@ _MAX_USER_ID = 2**63 - 1
 
 
 class InvalidTokenError(Exception):
-    """The token proves nothing."""
+    """The token is invalid."""
 
 
 class Kind(enum.Enum):
-    """What a token came from, as tokens_accepted_total has it."""
+    """Origin of a token, a label value of tokens_accepted_total."""
 
     LOGIN = "login"
     SESSION = "session"
     LEGACY = "legacy"
-    """A login at the Go system or at an older gateway: nothing tells the user's generation."""
+    """A login at the Go system or at an older gateway: the token has no generation."""
 
 
 class Identity(NamedTuple):
-    """Whom a token speaks for."""
+    """The user of a token."""
 
     user_id: int
     username: str
@@ -86,7 +86,7 @@ class AccessTokens:
         self.use(keys)
 
     def use(self, keys: Keys) -> None:
-        """Go on with `keys`, and verify again what was verified with others."""
+        """Use `keys` from now on, and verify remembered tokens again."""
         self._keys = keys
         self._logins = {kid: _Verifier(secret, "HS256", is_session=False) for kid, secret in keys.secrets.items()}
         self._sessions = {
@@ -119,7 +119,7 @@ class AccessTokens:
         return [dict(key.jwk) for key in self._keys.session_keys.values()]
 
     def verify(self, token: str) -> Identity:
-        """Return whom `token` speaks for.
+        """Return the identity in `token`.
 
         Raises:
             InvalidTokenError: without a reason, which is counted in token_verifications_total instead.

@@ -19,7 +19,7 @@ _DAY = 86_400
 
 
 class Device(NamedTuple):
-    """What a valid device token says."""
+    """Contents of a valid device token."""
 
     user_id: int
     generation: int
@@ -43,7 +43,7 @@ class DeviceTokens:
         return self._seal.issue(_CONTENT.pack(user_id, generation, secrets.token_bytes(16), _today()))
 
     def check(self, token: str | None) -> Device | None:
-        """Return what `token` says, None when it says nothing that counts: a bad one is as good as none."""
+        """Return the contents of `token`, None when it is invalid: an invalid one counts as none."""
         if token is None:
             return None
         try:

@@ -77,7 +77,7 @@ def can_sign(secret: str) -> bool:
 
 
 def key_id(secret: str) -> str:
-    """Return the public name of `secret`: part of a keyed hash, from which nothing can be told but equality."""
+    """Return the public name of `secret`: part of a keyed hash, which reveals nothing but equality."""
     return hmac.new(secret.encode(), b"kid", hashlib.sha256).hexdigest()[:8]
 
 

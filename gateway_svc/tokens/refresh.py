@@ -11,11 +11,11 @@ _CONTENT = struct.Struct(">16sI")
 
 
 class InvalidRefreshTokenError(Exception):
-    """The refresh token proves nothing."""
+    """The refresh token is invalid."""
 
 
 class Presented(NamedTuple):
-    """What a valid refresh token says."""
+    """Contents of a valid refresh token."""
 
     session_id: bytes
     serial: int
@@ -36,7 +36,7 @@ class RefreshTokens:
         return self._seal.issue(_CONTENT.pack(session_id, serial))
 
     def check(self, token: str) -> Presented:
-        """Return what `token` says, once its MAC is found to be right.
+        """Return the contents of `token` after checking its MAC.
 
         Raises:
             InvalidRefreshTokenError: without a reason, which is counted in refresh_tokens_checked_total instead.

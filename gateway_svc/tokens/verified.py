@@ -1,4 +1,4 @@
-"""The memory of tokens that were found valid: to check a signature takes longer than the rest of a request."""
+"""A cache of valid tokens: checking a signature takes longer than the rest of a request."""
 
 import hashlib
 from typing import Generic, TypeVar
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class VerifiedTokens(Generic[T]):
-    """What valid tokens say, by their digest: at most MAX_VERIFIED, at least the latest half of that.
+    """Contents of valid tokens by digest: at most MAX_VERIFIED, at least the latest half of that.
 
     Two generations: dropping the older one as a whole needs less memory than an order of all.
     """
@@ -23,14 +23,14 @@ class VerifiedTokens(Generic[T]):
         return len(self._new) + len(self._old)
 
     def get(self, digest: bytes) -> T | None:
-        """Return what was remembered."""
+        """Return the cached contents."""
         found = self._new.get(digest)
         if found is None and (found := self._old.pop(digest, None)) is not None:
             self.put(digest, found)
         return found
 
     def put(self, digest: bytes, said: T) -> None:
-        """Remember what a valid token says."""
+        """Cache the contents of a valid token."""
         if len(self._new) >= MAX_VERIFIED // 2:
             self._new, self._old = {}, self._new
         self._new[digest] = said
@@ -41,5 +41,5 @@ class VerifiedTokens(Generic[T]):
 
 
 def digest_of(token: str) -> bytes:
-    """Return what stands for the token: its SHA-256."""
+    """Return the cache key of the token: its SHA-256."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -56,7 +56,7 @@ EXCEPTIONS = {
     "deployment-has-host-podantiaffinity": "topologySpreadConstraints do it, and let pods share the only node",
     "statefulset-has-host-podantiaffinity": "the same",
     "container-security-context-user-group-id": "MySQL's image owns its files as 999",
-    "statefulset-has-poddisruptionbudget": "MySQL is a single pod, which a budget would keep on its node for ever",
+    "statefulset-has-poddisruptionbudget": "MySQL is a single pod, which a budget would pin to its node",
 }
 
 

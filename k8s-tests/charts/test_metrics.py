@@ -275,7 +275,7 @@ def test_alerts_that_there_are_not_are_refused(settings: dict[str, Any], sentenc
     assert all(f"metrics.prometheusRule.{sentence}" in said for said in refusal.value.args)
 
 
-def test_groups_have_an_interval_unless_prometheus_is_to_choose() -> None:
+def test_rule_groups_may_use_the_default_interval() -> None:
     def intervals(**settings: Any) -> set[str | None]:
         on = {"metrics": {"prometheusRule": {"enabled": True, **settings}}}
         return {g.get("interval") for g in of_kind(render("gateway-svc", on), "PrometheusRule")["spec"]["groups"]}

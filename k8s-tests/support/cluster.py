@@ -11,6 +11,7 @@ from kubernetes.dynamic import DynamicClient
 from kubernetes.stream import stream
 
 from support.context import Context
+from tests.support import wait
 
 Manifest = dict[str, Any]
 T = TypeVar("T")
@@ -35,18 +36,8 @@ _VERSIONS = {
 
 
 def wait_until(condition: Callable[[], T], timeout: float, *, what: str) -> T:
-    """Poll `condition` until it returns something true, and return that.
-
-    Raises:
-        AssertionError: when `timeout` seconds have passed.
-    """
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"waited {timeout:g} s without success for {what}; last value: {value!r}"
-        time.sleep(0.1)
+    """Poll `condition` ten times a second, as `tests.support.wait.wait_until` does."""
+    return wait.wait_until(condition, timeout, what=what, interval=0.1)
 
 
 class CommandError(Exception):

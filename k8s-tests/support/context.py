@@ -33,7 +33,7 @@ def select() -> Context | None:
     """Return the context to use, or None when kubectl has none at all.
 
     Raises:
-        RefusedError: when the current context is a cluster that nobody gave to tests, or the named one is unknown.
+        RefusedError: when the current context is a cluster that is not for tests, or the named one is unknown.
     """
     named = os.environ.get(NAMED, "")
     try:

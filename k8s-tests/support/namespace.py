@@ -61,7 +61,7 @@ class Namespace:
         return self.list_all("Pod", selector)
 
     def live(self, name: str, release: str = "vp") -> list[Manifest]:
-        """Return the pods of a chart that nobody has told to stop."""
+        """Return the pods of a chart that are not terminating."""
         return [pod for pod in self.pods(name, release) if "deletionTimestamp" not in pod["metadata"]]
 
     def scale(self, kind: str, name: str, replicas: int) -> None:

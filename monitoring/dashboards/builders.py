@@ -52,7 +52,7 @@ USER_SERVICES = f"{USERS},{_PLACE}"
 EVERY_PROCESS = f"{JOBS},{_PLACE}"
 """Selects both."""
 OBJECTIVES = f"{GATEWAY},{_INSTALLATION}"
-"""Selects what is recorded of all gateways together."""
+"""Selects the recorded series of all gateways together."""
 
 _SOURCE = DataSourceRef("prometheus", "${datasource}")
 _GREEN, _YELLOW, _RED = "green", "yellow", "red"
@@ -151,7 +151,7 @@ def graph(
 
 
 def states(title: str, description: str, queries: Mapping[str, str], *, yes: str, no: str) -> StateTimeline:
-    """Return a panel that shows when what is 1 or 0 was which; `yes` and `no` are the words for it."""
+    """Return a panel of series that are 1 or 0 over time; `yes` and `no` are their labels."""
     return (
         StateTimeline()
         .title(title)

@@ -1,4 +1,4 @@
-"""Platform: what clients get, and who is there to give it."""
+"""Platform: what clients receive, and which instances serve it."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 

@@ -1,4 +1,4 @@
-"""User service: what a login waits for."""
+"""User service: where a login spends its time."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 

@@ -1,4 +1,4 @@
-"""Causes: what stands behind a symptom, or will cause one at the next restart."""
+"""Causes: the reason of a symptom, or of one at the next restart."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ _EXPIRY: tuple[tuple[Severity, int], ...] = (("critical", CERTIFICATE_LAST_DAY),
 
 
 def gateway_group() -> dict[str, Any]:
-    """Return what the gateways' series tell."""
+    """Return the rules on the gateways' series."""
     sent = f'token_verifications_total{{{GATEWAY},result!~"missing|not_bearer"}}'
     bad = f'token_verifications_total{{{GATEWAY},result!~"ok|expired|revoked|missing|not_bearer"}}'
     throttled = f'client_throttled_total{{{GATEWAY},route=~"{"|".join(PASSWORD_ROUTES)}"}}'
@@ -99,7 +99,7 @@ def gateway_group() -> dict[str, Any]:
 
 
 def users_group() -> dict[str, Any]:
-    """Return what the user services' series tell."""
+    """Return the rules on the user services' series."""
     refused = f"password_hash_rejected_total{{{USERS}}}"
     hashed = f"password_hash_seconds_count{{{USERS}}}"
     reused = f'session_refreshes_total{{{USERS},result="reused"}}'

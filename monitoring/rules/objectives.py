@@ -34,13 +34,13 @@ _BUCKET = "http_request_duration_seconds_bucket"
 class _Objective:
     alert: str
     bad: str
-    """What is recorded of the requests that went wrong."""
+    """A recording of failed requests."""
     goal: float
     route: str
     """Selects the routes."""
     summary: str
     wrong: str
-    """What went wrong with a request, in words."""
+    """The kind of failure, as text."""
 
 
 _OBJECTIVES = (

@@ -16,7 +16,7 @@ from service_kit.files.reader import Contents, File, MountedFiles, Reader, Unusa
 
 
 class Use(enum.Enum):
-    """What a certificate is for, by the names that cert-manager has."""
+    """Uses of a certificate, by cert-manager's names."""
 
     SERVER = "server auth"
     CLIENT = "client auth"
@@ -27,7 +27,7 @@ _USES = {Use.SERVER: ExtendedKeyUsageOID.SERVER_AUTH, Use.CLIENT: ExtendedKeyUsa
 
 @dataclass(frozen=True)
 class Certificates:
-    """What one side of TLS connections holds, all of it PEM; empty where there is no file."""
+    """PEM files of one side of TLS connections; empty where there is no file."""
 
     certificate: bytes
     """With the intermediate ones after it."""

@@ -1,4 +1,4 @@
-"""What Prometheus sees of mounted files; the label `file` is a path."""
+"""Metrics of mounted files; the label `file` is a path."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ from prometheus_client import Counter, Gauge
 
 _reloads = Counter(
     "file_reloads_total",
-    "Changed files that were taken, and readings of a file that could not be used while the one before was kept.",
+    "Reloads of mounted files by result; after a failure the previous contents are kept.",
     ["file", "result"],
 )
 _expiry = Gauge(
     "tls_certificate_expiry_seconds",
-    "When the certificate in use expires, in seconds since the epoch; of several authorities the last one.",
+    "Expiry of the certificate in use, in seconds since the epoch; of several authorities the latest.",
     ["file"],
 )
 

@@ -38,7 +38,7 @@ class File(NamedTuple):
 
 
 class UnusableFileError(ValueError):
-    """A file that cannot be used; the sentence shows nothing of its contents."""
+    """A file that cannot be used; the message shows nothing of its contents."""
 
     def __init__(self, file: File, reason: str) -> None:
         super().__init__(f"{file.setting}: {file.path} {reason}")
@@ -49,7 +49,7 @@ Contents = Mapping[File, bytes]
 
 
 class MountedFiles(Generic[T]):
-    """A set of files that belong together, and what was made of the newest contents that could be used."""
+    """A set of files that belong together, and the parsed value of their newest usable contents."""
 
     def __init__(self, files: Sequence[File], parse: Callable[[Contents], T]) -> None:
         """Read the files; `parse` raises UnusableFileError for contents that cannot be used.

@@ -41,17 +41,17 @@ _REQUIRE_LEADER = ("hasleader", "true")
 
 @dataclass(frozen=True, slots=True)
 class EtcdConfig:
-    """Where etcd is, and as whom it is used."""
+    """Addresses and credentials of etcd."""
 
     endpoints: tuple[str, ...]
     """The members, each `host:port`."""
     username: str | None = None
     password: str | Callable[[], str] | None = field(default=None, repr=False)
-    """The password, or what returns it for each connection."""
+    """The password, or a function that returns it for each connection."""
     timeout: float = 2.0
     """Seconds that a call may take."""
     credentials: Callable[[], grpc.ChannelCredentials] | None = field(default=None, repr=False)
-    """Those of TLS, asked for each connection; in clear without."""
+    """Those of TLS, asked for each connection; unencrypted without."""
 
     def __post_init__(self) -> None:
         if not self.endpoints:
@@ -65,7 +65,7 @@ class EtcdConfig:
 
 
 class Cause(enum.Enum):
-    """Why etcd cannot be used, in as many cases as there are things to mend."""
+    """Why etcd cannot be used, one case for each remedy."""
 
     UNREACHABLE = "etcd cannot be reached at ETCD_ADDRESS"
     CREDENTIALS = "etcd refuses ETCD_USERNAME with its ETCD_PASSWORD"
@@ -89,7 +89,7 @@ class EtcdError(Exception):
         self.cause = cause
         self.details = details
         self.refused = refused
-        """Whether etcd has said no, so that nothing was done; otherwise it may have been."""
+        """Whether etcd refused the call, so that nothing was done; otherwise it may have been."""
 
 
 class Entry(NamedTuple):
@@ -109,7 +109,7 @@ class Event(NamedTuple):
 
 
 class WatchAnswer(NamedTuple):
-    """What a watch brings. The first answer says that the watch stands, and holds no events."""
+    """A response of a watch. The first one confirms the watch and has no events."""
 
     events: tuple[Event, ...]
     received_at: float
@@ -120,7 +120,7 @@ Sink = Callable[["Watch", WatchAnswer | EtcdError], None]
 
 
 class Client:
-    """A connection to one member of etcd, with a token when etcd wants one.
+    """A connection to one member of etcd, with a token when etcd requires one.
 
     Every method but close() raises EtcdError.
     """
@@ -158,13 +158,13 @@ class Client:
         self._channel.close()
 
     def list(self, prefix: str) -> tuple[list[Entry], int]:
-        """List what is under `prefix`, and the revision at which that was so."""
+        """List the keys under `prefix`, and the revision of the list."""
         end = etcd3.utils.increment_last_byte(prefix.encode())
         answer = self._call(self._kv.Range, etcdrpc.RangeRequest(key=prefix.encode(), range_end=end))
         return [_entry(kv) for kv in answer.kvs], answer.header.revision
 
     def get(self, key: str) -> tuple[Entry | None, int]:
-        """Read `key`, and the revision at which it was so."""
+        """Read `key`, and the revision of the read."""
         answer = self._call(self._kv.Range, etcdrpc.RangeRequest(key=key.encode()))
         return (_entry(answer.kvs[0]) if answer.kvs else None), answer.header.revision
 
@@ -228,7 +228,7 @@ class Client:
         try:
             return read(method(request, timeout=self._timeout, metadata=self._metadata))
         except grpc.RpcError as broken:
-            error = _translated(broken)
+            error = translated(broken)
             if error.cause is Cause.PERMISSION and len(self._metadata) == 1:
                 # There is no token: the user is the common name of the certificate, or has none.
                 error = EtcdError(Cause.NO_CREDENTIALS, error.details, refused=True)
@@ -261,7 +261,7 @@ class Watch:
                 events = tuple(Event(_entry(event.kv), event.type == event.DELETE) for event in answer.events)
                 self._sink(self, WatchAnswer(events, time.monotonic()))
         except grpc.RpcError as broken:
-            error = _translated(broken)
+            error = translated(broken)
         finally:
             self._ended.set()
             self._call.cancel()
@@ -292,10 +292,11 @@ _CAUSES = {
     "revision of auth store is old": Cause.TOKEN,
     "compacted": Cause.STREAM,
 }
-"""By what etcd says; several of these share a status code."""
+"""By etcd's error message; several of these share a status code."""
 
 
-def _translated(error: grpc.RpcError) -> EtcdError:
+def translated(error: grpc.RpcError) -> EtcdError:
+    """Return the error of a failed call, with its cause."""
     code, details = error.code(), error.details() or error.code().name
     cause = Cause.UNREACHABLE if code in _NO_ANSWER else _cause(details)
     return EtcdError(cause, details, refused=code not in _PERHAPS_DONE)

@@ -1,4 +1,4 @@
-"""The record of an instance and the key it stands under.
+"""The record of an instance and its key.
 
 Both are those of Kitex's etcd registry, https://github.com/kitex-contrib/registry-etcd, so that services built with
 Kitex and this one find each other.
@@ -24,7 +24,7 @@ class Instance:
     """
 
     address: str
-    """`ip:port` that other processes reach it under; an IPv6 address stands in brackets."""
+    """`ip:port` at which other processes reach it; an IPv6 address is in brackets."""
     network: str = "tcp"
     weight: int = DEFAULT_WEIGHT
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -46,7 +46,7 @@ class Instance:
 
     @classmethod
     def decode(cls, value: bytes) -> Self:
-        """Read a record's JSON, taking what Kitex takes: no weight is the default weight, tags may be null.
+        """Read a record's JSON as Kitex does: no weight is the default weight, tags may be null.
 
         Raises:
             ValueError: when it is not the record of an instance that can be connected to.
@@ -67,7 +67,7 @@ class Instance:
 
 
 def service_prefix(prefix: str, service: str) -> str:
-    """Return what the keys of all instances of `service` begin with."""
+    """Return the key prefix of all instances of `service`."""
     return f"{prefix.strip('/')}/{service}/"
 
 
@@ -77,7 +77,7 @@ def key(prefix: str, service: str, address: str) -> str:
 
 
 def decode_at(at: str, value: bytes, lease: int) -> Instance:
-    """Read the record that stands under the key `at`, whose last part must be its address.
+    """Read the record at the key `at`, whose last part must be its address.
 
     Raises:
         ValueError: when the record cannot be used, or `lease` is 0: instances register under a lease.

@@ -19,7 +19,7 @@ class Snapshot:
     instances: tuple[Instance, ...]
     """Sorted by address."""
     confirmed_at: float
-    """When etcd last said so, by time.monotonic(): at a list or an event."""
+    """When etcd last confirmed it, by time.monotonic(): at a list or an event."""
     skipped: int = 0
     """How many records under the service's prefix cannot be used."""
 
@@ -30,7 +30,7 @@ class Snapshot:
 
     @property
     def age(self) -> float:
-        """Seconds since etcd last said so."""
+        """Seconds since etcd last confirmed it."""
         return time.monotonic() - self.confirmed_at
 
 
@@ -70,7 +70,7 @@ class Resolver(Supervisor):
 
     @property
     def snapshot(self) -> Snapshot | None:
-        """What is known now; None until etcd has answered for the first time."""
+        """The newest snapshot; None until etcd has answered for the first time."""
         return self._snapshot
 
     def _session(self, client: Client) -> None:
@@ -112,7 +112,7 @@ class Resolver(Supervisor):
             return decode_at(entry.key, entry.value, entry.lease)
         except ValueError as problem:
             if self._records.get(entry.key, True):
-                logger.warning("resolver: skipping what stands under %r: %s", entry.key, problem)
+                logger.warning("resolver: skipping the record at %r: %s", entry.key, problem)
             return None
 
     def _linger_ends(self) -> float:
@@ -122,7 +122,7 @@ class Resolver(Supervisor):
         return min(self._vanished_at.values(), default=float("inf")) + self._linger
 
     def _forget(self, now: float) -> None:
-        """Drop what vanished long ago. Only upon a list: an unavailable etcd takes nothing from what is known."""
+        """Drop instances that vanished long ago. Only after a list: an unavailable etcd removes nothing."""
         if any(self._records.values()):
             for address, vanished_at in tuple(self._vanished_at.items()):
                 if now - vanished_at >= self._linger:

@@ -14,7 +14,9 @@ from prometheus_client import Gauge
 from service_kit.registry.etcd import Cause, Client, EtcdConfig, EtcdError, Watch, WatchAnswer
 from service_kit.threads import EssentialThread
 
-_auth_off = Gauge("registry_auth_off", "1 while etcd wants no password although ETCD_USERNAME is set, otherwise 0.")
+_auth_off = Gauge(
+    "registry_auth_off", "1 while etcd's authentication is off although ETCD_USERNAME is set, otherwise 0."
+)
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +91,7 @@ class Supervisor(ABC):
 
     @abstractmethod
     def _leave(self, client: Client) -> None:
-        """Give back what is held in etcd, after stop()."""
+        """Release what is held in etcd, after stop()."""
 
     @abstractmethod
     def _has_cleanup(self) -> bool:
@@ -97,7 +99,7 @@ class Supervisor(ABC):
 
     @abstractmethod
     def _check(self) -> None:
-        """Take note of what changes with the passing of time. Called between sessions."""
+        """Check what changes with time. Called between sessions."""
 
     def _run(self) -> None:
         backoff = Backoff()
@@ -139,7 +141,7 @@ class Supervisor(ABC):
             self._stopping.wait(seconds)
 
     def _follow(self, client: Client, key: str, *, prefix: bool = False) -> Watch:
-        """Watch what happens after the last revision that was read."""
+        """Watch from the revision after the last one that was read."""
         watch = client.watch(key, self._feed, start_revision=self._revision + 1, prefix=prefix)
         if self._next(watch, time.monotonic() + self._etcd.timeout) is None:
             raise EtcdError(Cause.UNREACHABLE, "no answer to a watch")
@@ -153,7 +155,7 @@ class Supervisor(ABC):
         self._queue.put((watch, answer))
 
     def _next(self, watch: Watch, until: float) -> WatchAnswer | None:
-        """Wait for news from `watch`, or for the monotonic time `until`. What has been read already is no news.
+        """Wait for a response of `watch`, or for the monotonic time `until`. Events that were read already are skipped.
 
         Raises:
             Stopped: when stop() was called.
@@ -178,7 +180,7 @@ class Supervisor(ABC):
 
         Raises:
             EtcdError: when it lies before an earlier one. This is another etcd, or a wiped one, and a watch from the
-                old one's revision would be silent for ever.
+                old one's revision would never deliver an event.
         """
         if revision < self._revision:
             raise EtcdError(Cause.STREAM, f"revision {revision} after {self._revision}")
@@ -205,6 +207,6 @@ class Supervisor(ABC):
         self._auth_is_off = client.auth_is_off
         _auth_off.set(client.auth_is_off)
         if client.auth_is_off:
-            logger.warning("%s: etcd wants no password: turn its authentication on, or unset ETCD_USERNAME", self._name)
+            logger.warning("%s: etcd's authentication is off: enable it, or unset ETCD_USERNAME", self._name)
         else:
-            logger.info("%s: etcd has its authentication on", self._name)
+            logger.info("%s: etcd's authentication is on", self._name)

@@ -117,7 +117,7 @@ def _read_mounted(settings: type[ServiceSettings]) -> tuple[dict[str, str | None
 
 
 def _mounted(name: str, sources: list[Mapping[str, str | None]], *, optional: bool) -> tuple[str | None, str | None]:
-    """Return the file that `name`_FILE names and what stands in it, or None twice when no file gives the variable.
+    """Return the path in `name`_FILE and the file's contents, or None twice when no file gives the variable.
 
     Raises:
         ValueError: when the file cannot be read or is empty, or both variables are set side by side.

@@ -73,11 +73,11 @@ def goes_with(value: T | None, info: ValidationInfo, other: str) -> T | None:
 
 
 class ThrottleMode(StrEnum):
-    """What happens to those that try too much."""
+    """What happens to clients that exceed a limit."""
 
     ENFORCE = "enforce"
     OBSERVE = "observe"
-    """What would be refused is counted and logged, and taken."""
+    """What would be refused is counted, logged and accepted."""
     OFF = "off"
 
 
@@ -102,7 +102,7 @@ class FileSettings(ServiceSettings):
     """Seconds between two checks of certificates, keys and passwords in files"""
 
     def tls_files(self, prefix: str, *uses: Use) -> TlsFiles | None:
-        """Return what the settings <prefix>_CERT_FILE, _KEY_FILE and _CA_FILE name, None when they name nothing."""
+        """Return the files in the settings <prefix>_CERT_FILE, _KEY_FILE and _CA_FILE, None when none is set."""
         names = [f"{prefix}_{part}_FILE" for part in ("CERT", "KEY", "CA")]
         certificate, key, authorities = (
             File(name, path) if (path := getattr(self, name.lower(), None)) else None for name in names
@@ -110,7 +110,7 @@ class FileSettings(ServiceSettings):
         return TlsFiles(certificate, key, authorities, uses) if certificate or authorities else None
 
     def secret(self, field: str, reader: Reader) -> Callable[[], str] | None:
-        """Return what returns the newest text of the secret `field`, whose file is in `<field>_file`; None without one.
+        """Return a function for the newest value of the secret `field`, whose file is `<field>_file`; None without one.
 
         Raises:
             UnusableFileError: when the file cannot be used.
@@ -123,7 +123,7 @@ class FileSettings(ServiceSettings):
 
 
 class GrpcTlsSettings(FileSettings):
-    """What mutual TLS between our services needs: all of it or, for gRPC in clear, nothing."""
+    """Files of mutual TLS between our services: all of them or, for unencrypted gRPC, none."""
 
     grpc_tls_cert_file: Path | None = None
     """Certificate for mutual [TLS](tls.md) between the services; without it gRPC is not encrypted"""
@@ -155,7 +155,7 @@ class AdminSettings(ServiceSettings):
 
 
 class ServerSettings(AccessLogSettings, AdminSettings, TracingSettings, FileSettings):
-    """What every process reads that serves; a subclass gives `listen_port` its default. Durations are in seconds."""
+    """Settings of every server process; a subclass gives `listen_port` its default. Durations are in seconds."""
 
     listen_host: str = EVERY_ADDRESS
     """Address to listen on; `::` is all IPv6 and IPv4 addresses (IPv4 alone on a host without IPv6), `0.0.0.0` all IPv4
@@ -175,7 +175,7 @@ class RegistrySettings(ServiceSettings):
 
 
 class EtcdTlsSettings(FileSettings):
-    """Where etcd is, with what its certificate is checked and what it is shown when it asks for a certificate."""
+    """Addresses of etcd, the authorities that its certificate is checked with, and the client certificate."""
 
     etcd_address: Annotated[str, AfterValidator(_is_hosts_and_ports)] | None = None
     """Members of etcd, `host:port`, comma separated; `https://host:port` for [TLS](tls.md). Without it user_svc does
@@ -208,7 +208,7 @@ class EtcdTlsSettings(FileSettings):
         return hosts_and_ports(self.etcd_address) if self.etcd_address else ()
 
     def etcd_credentials(self, reader: Reader) -> Callable[[], grpc.ChannelCredentials] | None:
-        """Return what makes the credentials of a new channel, None when etcd is used in clear.
+        """Return a function that creates the credentials of a new channel, None when etcd is used without TLS.
 
         Raises:
             UnusableFileError: when a file cannot be used.

@@ -126,7 +126,7 @@ class TracingSettings(ServiceSettings):
 
     @property
     def otel_variables(self) -> dict[str, str] | None:
-        """What the SDK has to find in its environment, None when no spans are wanted."""
+        """Variables that the SDK needs in its environment, None when no spans are exported."""
         wanted = self.otel_exporter_otlp_endpoint or self.otel_exporter_otlp_traces_endpoint
         if not wanted or self.otel_sdk_disabled == "true" or self.otel_traces_exporter == "none":
             return None

@@ -1,1 +1,1 @@
-"""What both services share to be observed: logs, trace ids, metrics and the admin port."""
+"""Logs, trace ids, metrics and the admin port, shared by both services."""

@@ -208,12 +208,12 @@ class AdminServer:
 
 class _Handler(SimpleHandler):
     def log_exception(self, exc_info: "OptExcInfo") -> None:
-        """Log what the application raised; the client gets a 500."""
+        """Log an exception of the application; the client receives a 500."""
         logger.error("the answer failed", exc_info=exc_info)
 
 
 def _environ(head: bytes) -> dict[str, str]:
-    """Return what of a request's head is read here, as WSGI names it (PEP 3333).
+    """Return the parts of a request's head that are used, as WSGI names them (PEP 3333).
 
     Raises:
         ValueError, http.client.HTTPException: when it is malformed or incomplete.

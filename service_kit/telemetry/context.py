@@ -51,7 +51,7 @@ class Parent(NamedTuple):
 
 
 class Span:
-    """A span of the SDK's, or none: then it is not recorded, and every method does nothing."""
+    """A span of the SDK, or none: then it is not recorded, and every method does nothing."""
 
     __slots__ = ("_failed", "sdk")
 
@@ -100,7 +100,7 @@ NO_SPAN = Span()
 
 
 class RequestContext:
-    """What the layers of a service need to know of the request that they serve.
+    """Context of a request for all layers of a service.
 
     As a context manager it is the current one of this task or thread, and ends its span on exit.
     """

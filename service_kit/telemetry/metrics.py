@@ -11,6 +11,6 @@ _build_info = Gauge("build_info", "The running version; always 1.", ["version"])
 
 
 def start() -> None:
-    """Set what is constant over the life of the process. Counters get no _created series."""
+    """Set what is constant during the life of the process. Counters have no _created series."""
     disable_created_metrics()  # type: ignore[no-untyped-call]
     _build_info.labels(VERSION).set(1)

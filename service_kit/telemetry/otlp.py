@@ -97,7 +97,7 @@ class Tracer:
         return carrier
 
     def stop(self, timeout: float) -> None:
-        """Send what is left for `timeout` seconds, then cut the export short."""
+        """Send the remaining spans for at most `timeout` seconds, then abort the export."""
         closing = threading.Thread(target=self._provider.shutdown, name="last spans", daemon=True)
         closing.start()
         closing.join(timeout)
@@ -107,7 +107,7 @@ class Tracer:
             closing.join(_CLOSING)
 
     def _is_sampled(self, request: RequestContext) -> bool | None:
-        """Return what the SDK's sampler will decide; None when that depends on a trace id that the SDK will make."""
+        """Return the SDK's sampling decision; None when it depends on a trace id that the SDK will generate."""
         parent = request.parent
         if parent is not None and self._callers_decide:
             return parent.flags & TraceFlags.SAMPLED != 0
@@ -229,7 +229,7 @@ class _Exporter(SpanExporter):
 
 
 class _Complaints(logging.Handler):
-    """Hears what OpenTelemetry would log for each batch, addresses, headers and the receiver's words included.
+    """Receives OpenTelemetry's log records of each batch, which contain addresses, headers and the receiver's messages.
 
     What the exporters say becomes the `cause` of a failed export; all else is logged once, without what was filled in.
     """

@@ -13,7 +13,7 @@ _PIPE_BUF = select.PIPE_BUF
 class StderrHandler(logging.Handler):
     """Writes lines in the order they come, and joins those of one turn of an event loop to one write.
 
-    A full pipe is waited for, as a blocking descriptor would. Lines that nobody can read any more are dropped.
+    A full pipe is waited for, as a blocking descriptor would. Lines without a reader are dropped.
     """
 
     def __init__(self, fd: int) -> None:

@@ -38,7 +38,7 @@ def url(gateway: Process) -> str:
 
 @pytest.fixture
 def username() -> str:
-    """A name that nobody has registered."""
+    """A name that is not registered."""
     return f"client_{next(_numbers)}"
 
 

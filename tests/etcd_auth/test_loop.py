@@ -82,7 +82,7 @@ def as_user(etcd: Etcd, name: str, *arguments: str) -> str:
 
 
 def holds(etcd: Etcd) -> bool:
-    """Whether each can do its work, under the prefix alone, and nobody else anything."""
+    """Whether each can do its work, under the prefix alone, and no one else."""
     mine, others = f"{PREFIX}/user/10.0.0.1:8888", f"{PREFIX}-other/user"
     return (
         "OK" in as_user(etcd, "registrar", "put", mine, "x")
@@ -169,7 +169,7 @@ def test_accounts_that_exist_are_taken_over(etcd: Etcd, tmp_path: Path) -> None:
         wait_until(loop.on.exists, 15)
         assert holds(etcd)
     assert loop.stop() == 0
-    assert not loop.on.exists(), "nobody is there to vouch for it"
+    assert not loop.on.exists(), "authentication is not known to be on"
 
 
 def test_lost_root_password_is_reported(etcd: Etcd, loop: Loop, tmp_path: Path) -> None:

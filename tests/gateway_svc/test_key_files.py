@@ -95,7 +95,7 @@ def taken(gateway: Gateway, times: int) -> None:
     wait_until(lambda: gateway.metric(name) == times, 5, what="the files to be taken")
 
 
-def test_the_three_steps_of_a_rotation_refuse_nobody(gateway: Gateway, secret: Secret) -> None:
+def test_the_steps_of_a_rotation_refuse_nothing(gateway: Gateway, secret: Secret) -> None:
     login, (token, refresh_token) = gateway.login(), gateway.pair()
     (old_kid,) = gateway.kids()
 

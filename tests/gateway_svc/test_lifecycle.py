@@ -242,7 +242,7 @@ def test_draining(start_gateway: StartGateway, users: UsersStub, connect: Callab
     assert gateway.wait() == 0
     assert [record["message"] for record in gateway.records if record["logger"] == "lifecycle"] == [
         "listening",
-        "gRPC is in clear: GRPC_TLS_CERT_FILE is not set",
+        "gRPC is not encrypted: GRPC_TLS_CERT_FILE is not set",
         "draining",
         "stopped",
     ]

@@ -82,4 +82,4 @@ def test_server_without_the_name_is_not_used(
 
 def test_plain_gateway_tells_so_at_start(start_gateway: StartGateway, targets: str) -> None:
     gateway = start_gateway(wait=False, USER_SERVICE_TARGET=targets)
-    gateway.wait_for("gRPC is in clear")
+    gateway.wait_for("gRPC is not encrypted")

@@ -25,7 +25,7 @@ FORGED = '{"level":"INFO","message":"request","status":200,"forged":true}'
 
 @pytest.fixture
 def own(start_gateway: StartGateway, users: UsersStub) -> Iterator[tuple[Process, httpx.Client]]:
-    """A gateway that nobody else counts in."""
+    """A gateway whose metrics belong to this test alone."""
     gateway = start_gateway(USER_SERVICE_TARGET=users.target)
     with httpx.Client(base_url=f"http://127.0.0.1:{gateway.port}") as client:
         yield gateway, client

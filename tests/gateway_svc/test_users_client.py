@@ -142,7 +142,9 @@ def test_not_serving_instances_get_no_calls(start_gateway: StartGateway, two: tu
 
     two[1].serving(yes=False)
     wait_until(
-        lambda: httpx.post(url(gateway, "/api/login"), json=CREDENTIALS).status_code == 503, 5, what="nobody to be left"
+        lambda: httpx.post(url(gateway, "/api/login"), json=CREDENTIALS).status_code == 503,
+        5,
+        what="no instance to be left",
     )
     two[0].serving(yes=True)
     reached(gateway, two[0])
@@ -181,7 +183,7 @@ def test_reachability_changes_are_logged_once(start_gateway: StartGateway, two: 
     assert said() == ["no user service can be reached", "a user service can be reached"]
 
 
-def test_nobody_there(start_gateway: StartGateway) -> None:
+def test_no_instance_is_there(start_gateway: StartGateway) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     gateway = start_gateway(wait=False, USER_SERVICE_TARGET=f"ipv4:127.0.0.1:{port}")
@@ -249,7 +251,7 @@ def test_a_client_that_hangs_up_cancels_its_call(gateway: Process, users: UsersS
             connection.sendall(head.encode() + body)
             wait_until(partial(_more, users.calls, calls), 5, what="the call to arrive")
             assert not users.cancelled.is_set()
-        assert users.cancelled.wait(3), "the call goes on though nobody waits for it"
+        assert users.cancelled.wait(3), "the call goes on after its client left"
         (line,) = wait_until(partial(_records, gateway, trace_id), 5, what="its log line")
         assert (line["code"], line["route"]) == (499, path)
     assert 'http_requests_total{method="POST",route="/api/login",status="499"}' in admin(gateway, "/metrics").text

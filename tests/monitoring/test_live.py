@@ -1,7 +1,5 @@
 """A real Prometheus watches the platform through a run in which everything fails, one thing at a time."""
 
-import json
-import os
 import secrets
 import time
 from collections import Counter
@@ -21,7 +19,7 @@ import yaml
 
 from monitoring.limits import FEWEST_BAD, GUESSES, HASHING_SECONDS
 from monitoring.rules.alert import PREFIX
-from tests.monitoring.promql import ROOT, Query, filled_in, measurements, panels, rules
+from tests.monitoring.promql import ROOT, Query, measurements, rules
 from tests.support import mariadb, prometheus
 from tests.support.certificates import CERTIFICATE, HOUR, Authority, Mount
 from tests.support.etcd import Etcd
@@ -164,20 +162,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         with Traffic(partial(_mixture, platform.url, token), rate=4) as traffic:
             _everything_goes_wrong(setup, traffic, key)
         setup.run.ended = time.time()
-        if recording := os.environ.get("RECORDING"):
-            Path(recording).write_text(json.dumps(_recorded(setup.run)), encoding="utf-8")
         yield setup.run
-
-
-def _recorded(run: Run) -> dict[str, Any]:
-    """Return what monitoring/picture.py draws: the answers to the queries of the Platform dashboard."""
-    answers = {
-        target["expr"]: run.watched_by.history(filled_in(target["expr"], "15s"), run.began, run.ended)
-        for name, panel in panels()
-        if name == "platform"
-        for target in panel["targets"]
-    }
-    return {"began": run.began, "ended": run.ended, "faults": run.faults, "answers": answers}
 
 
 def _config(platform: Platform) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def await_out(clients: list[httpx.Client], token: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/login", "/api/sessions"])
-def test_a_new_password_ends_all_but_what_changed_it(
+def test_new_password_ends_all_other_sessions(
     clients: list[httpx.Client], credentials: dict[str, str], path: str
 ) -> None:
     here, there = clients
@@ -69,7 +69,7 @@ def test_a_new_password_ends_all_but_what_changed_it(
     assert there.post("/api/login", json={**credentials, "password": NEW}).status_code == 200
 
 
-def test_a_weak_new_password_is_refused_with_the_rule(clients: list[httpx.Client], credentials: dict[str, str]) -> None:
+def test_weak_new_passwords_are_refused_with_the_rule(clients: list[httpx.Client], credentials: dict[str, str]) -> None:
     token = clients[0].post("/api/login", json=credentials).json()["token"]
     for new in (credentials["password"], credentials["username"], "password1", "woaini1314"):
         body = {"current_password": credentials["password"], "new_password": new}
@@ -90,7 +90,7 @@ def test_a_deleted_account_is_out_everywhere(clients: list[httpx.Client], creden
     assert clients[1].post("/api/register", json=credentials).status_code == 409
 
 
-def test_guesses_keep_the_owner_out_only_without_a_device_token(
+def test_device_token_lets_the_owner_in_despite_guesses(
     clients: list[httpx.Client], credentials: dict[str, str]
 ) -> None:
     opened = clients[0].post("/api/sessions", json=credentials).json()

@@ -75,7 +75,7 @@ def platform(etcd: Etcd, tmp_path: Path, mounts: list[Mount]) -> Iterator[Platfo
 
 @pytest.mark.faults
 @pytest.mark.timeout(60 + 6 * APART)
-def test_a_rotation_under_load_refuses_nobody(platform: Platform, mounts: list[Mount]) -> None:
+def test_rotation_under_load_refuses_no_request(platform: Platform, mounts: list[Mount]) -> None:
     clients = Clients([f"http://127.0.0.1:{gateway.port}" for gateway in platform.gateways])
     with platform.client() as client:
         clients.begin(client)

@@ -109,7 +109,7 @@ class Terminal:
         while True:
             try:
                 data = os.read(self._screen, 4096)
-            except OSError:  # EIO: nobody has the terminal open any more
+            except OSError:  # EIO: the terminal is closed
                 return
             self._read.append(data)
 

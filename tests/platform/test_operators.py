@@ -64,7 +64,7 @@ def test_a_command_reaches_every_gateway_at_once(
     wait_until(lambda: are_out(clients, held), NOTICED, what="every gateway to refuse the tokens")
 
 
-def test_a_disabled_user_is_told_only_with_the_password(
+def test_only_the_password_reveals_a_disabled_user(
     clients: list[httpx.Client], users: Callable[..., str], credentials: dict[str, str]
 ) -> None:
     users("disable", credentials["username"])
@@ -82,7 +82,7 @@ def test_a_disabled_user_is_told_only_with_the_password(
     ]
 
 
-def test_a_reset_password_is_the_one_that_was_printed(
+def test_reset_password_is_the_printed_one(
     clients: list[httpx.Client], users: Callable[..., str], credentials: dict[str, str]
 ) -> None:
     printed = users("reset-password", credentials["username"], "--yes").strip()

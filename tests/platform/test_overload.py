@@ -47,7 +47,7 @@ def test_logins_are_refused_at_once_or_served(etcd: Etcd, make_platform: Callabl
         assert len(served) + len(refused) == LOGINS
         # at once: those that are refused do not wait behind those that are served
         assert all(answer.status_code == 503 for answer in order[: LOGINS // 2])
-        # admitted is served: nobody is refused after waiting in the queue
+        # admitted is served: no call is refused after waiting in the queue
         waited = len(served) - (os.cpu_count() or 1)
         assert waited > 0
         assert all(answer.status_code == 200 for answer in order[-waited:])

@@ -175,7 +175,7 @@ def test_twenty_refreshes_at_once_get_one_token(setup: Setup) -> None:
 
 @pytest.mark.faults
 @pytest.mark.timeout(120 + 20 * ROUNDS)
-def test_user_services_killed_in_refreshes_log_nobody_out(etcd: Etcd, mariadb: Server, tmp_path: Path) -> None:
+def test_killed_user_services_end_no_session(etcd: Etcd, mariadb: Server, tmp_path: Path) -> None:
     database = mariadb.database()
     with Platform(etcd, tmp_path, users=3, gateways=2, env={"DB_DSN": database.go_dsn}) as platform:
         urls = [f"http://127.0.0.1:{gateway.port}" for gateway in platform.gateways]

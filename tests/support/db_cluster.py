@@ -192,7 +192,7 @@ class Replication:
         self.wait_until_in_step()
 
     def fail_over(self) -> None:
-        """Make the replica the primary; HAProxy sends nobody to the old one any more."""
+        """Make the replica the primary; HAProxy sends no connection to the old one."""
         replica = self.replica
         replica.execute("STOP SLAVE IO_THREAD")
         wait_until(lambda: _applied(replica), 10, what="the replica to apply what it has received")

@@ -118,7 +118,7 @@ class Etcd:
                     f"--initial-advertise-peer-urls=http://{host}:{self._peer_port}",
                     "--initial-cluster=" + ",".join(f"{n}=http://{host}:{p}" for n, p in self._cluster.items()),
                     "--initial-cluster-state=new",
-                    # Quicker elections, so that leases may be as short as 1 s; no fsync, since nobody pulls the plug.
+                    # Quicker elections, so that leases may be as short as 1 s; no fsync, since no power is cut.
                     "--heartbeat-interval=50",
                     "--election-timeout=500",
                     "--enable-grpc-gateway=false",
@@ -324,7 +324,7 @@ class EtcdCluster:
 
     def __init__(self, size: int = 3) -> None:
         peers = {f"m{number}": free_port() for number in range(size)}
-        # etcd's own timing: on a busy machine a shorter one makes for elections that nobody asked for
+        # etcd's own timing: on a busy machine a shorter one causes needless elections
         timing = ("--heartbeat-interval=100", "--election-timeout=1000")
         self.members = [Etcd(*timing, name=name, peer_port=port, cluster=peers) for name, port in peers.items()]
 

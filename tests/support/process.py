@@ -1,5 +1,6 @@
 """A service of this project as a child process: its environment, its ports, its log lines, its end."""
 
+import contextlib
 import json
 import os
 import signal
@@ -14,7 +15,9 @@ from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "COVERAGE_PROCESS_CONFIG")
+_MEASURED = "COVERAGE_PROCESS_CONFIG"
+"""Set by `make coverage`."""
+_INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", _MEASURED)
 
 
 class Process:
@@ -147,12 +150,21 @@ class Process:
 
     def close(self) -> None:
         """End the process, whatever its state."""
-        if self._child.poll() is None:
+        if self.running and _MEASURED in os.environ:
+            self._stop()
+        if self.running:
             self._child.kill()
         self._child.wait()
         self._reader.join(5)
         if self._child.stdout:
             self._child.stdout.close()
+
+    def _stop(self) -> None:
+        """Let the process end by itself: what is killed writes no coverage."""
+        self.resume()
+        self.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(20)
 
     def _read(self) -> None:
         stream = self._child.stdout

@@ -48,7 +48,7 @@ def test_the_pool_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(found) == 3
 
 
-def test_guesses_and_new_passwords_are_dealt_with_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_throttling_and_password_check_are_on_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     defaults = read(monkeypatch)
     assert (defaults.throttle_mode.value, defaults.password_check.value) == ("enforce", "change")
     settings = read(monkeypatch, THROTTLE_MODE="observe", PASSWORD_CHECK="off")
@@ -103,7 +103,7 @@ def test_what_is_registered(monkeypatch: pytest.MonkeyPatch, env: dict[str, str]
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "0.0.0.0:8888", "::", "[::]:8888", "224.0.0.1", "fe80::1%eth0"])
-def test_what_nobody_can_dial_is_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_undialable_addresses_are_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     (problem,) = problems(monkeypatch, ADVERTISE_ADDRESS=address)
     assert problem.startswith("ADVERTISE_ADDRESS")
 

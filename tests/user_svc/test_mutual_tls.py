@@ -103,4 +103,4 @@ def test_own_certificate_opens_health_alone(service: Process, authority: Authori
 
 def test_plain_port_is_told_at_start(tmp_path: Path) -> None:
     with Process("user_svc", cwd=tmp_path) as process:
-        process.wait_for("gRPC is in clear")
+        process.wait_for("gRPC is not encrypted")

@@ -201,7 +201,7 @@ def test_a_user_is_logged_out_everywhere(desk: Desk, name: str) -> None:
     assert desk.client.login(name).generation == 1
 
 
-def test_an_erased_user_leaves_an_id_and_frees_the_name(desk: Desk, name: str) -> None:
+def test_erasing_keeps_the_id_and_frees_the_name(desk: Desk, name: str) -> None:
     user_id = desk.register(name)
     session_id = desk.open(user_id)
     for _ in range(3):

@@ -87,9 +87,7 @@ def test_ten_wrong_passwords_are_free(enforcing: Throttle, opened: Database) -> 
     assert waits(lambda: enforcing.attempt("alice", None, None, patience)) == 2
 
 
-def test_guessing_is_audited_once_tries_must_wait(
-    enforcing: Throttle, opened: Database, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_throttled_guesses_are_audited(enforcing: Throttle, opened: Database, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(FREE):
         attempt = enforcing.attempt("alice", None, None, patience)
         attempt.claim()
@@ -176,7 +174,7 @@ def test_a_device_is_counted_by_itself(enforcing: Throttle, opened: Database) ->
 
 
 @pytest.mark.parametrize("mode", [ThrottleMode.OBSERVE, ThrottleMode.OFF])
-def test_other_modes_refuse_nobody(opened: Database, mode: ThrottleMode) -> None:
+def test_other_modes_refuse_nothing(opened: Database, mode: ThrottleMode) -> None:
     lenient = Throttle(opened, mode)
     for _ in range(FREE + 3):
         attempt = lenient.attempt("alice", None, None, patience)

@@ -1,5 +1,5 @@
-"""What is wrong with a DSN."""
+"""Problems of a DSN."""
 
 
 class InvalidDSNError(ValueError):
-    """A DSN that cannot be used; the sentence shows nothing of its password."""
+    """A DSN that cannot be used; the message shows nothing of its password."""

@@ -1,4 +1,4 @@
-"""The parameters of Go's MySQL driver, and what each means here."""
+"""The parameters of Go's MySQL driver, and their meaning here."""
 
 import re
 from collections.abc import Callable
@@ -32,7 +32,7 @@ VARIABLES = frozenset(
         "wsrep_sync_wait",
     }
 )
-"""Session variables that may be set; what others do to this service's statements is not known."""
+"""Session variables that may be set; the effect of others on this service's statements is unknown."""
 
 _DIALECTS = frozenset(
     {"ANSI", "ANSI_QUOTES", "DB2", "MAXDB", "MSSQL", "NO_BACKSLASH_ESCAPES", "ORACLE", "PIPES_AS_CONCAT", "POSTGRESQL"}
@@ -165,4 +165,4 @@ PARAMETERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "readTimeout": _timeout("read_timeout"),
     "writeTimeout": _timeout("write_timeout"),
 }
-"""Each returns what PyMySQL's connect() takes for a value, and raises ValueError for one that cannot be honoured."""
+"""Each returns the argument of PyMySQL's connect() for a value, and raises ValueError for one without equivalent."""

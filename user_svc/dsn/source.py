@@ -17,13 +17,13 @@ class Source:
     file: Path | None
     """Set when the database is SQLite."""
     connect: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """What PyMySQL's connect() takes."""
+    """Arguments of PyMySQL's connect()."""
     settings: tuple[str, ...] = ()
-    """Session variables as SET takes them, such as `wait_timeout = 60`."""
+    """Session variables in the syntax of SET, such as `wait_timeout = 60`."""
     tls: Tls | None = None
     """Set when TLS needs files; `connect` has what they held when the DSN was read."""
     renewed: Callable[[], Mapping[str, Any]] | None = field(default=None, repr=False)
-    """Returns what a new connection takes instead of the same names in `connect`."""
+    """Returns arguments of a new connection that replace those of the same names in `connect`."""
 
 
 def sqlite(path: Path) -> Source:

@@ -26,7 +26,7 @@ class Tls:
     """Whether it must contain the host's name as well."""
 
     def context(self, certificates: Certificates) -> ssl.SSLContext:
-        """Return what new connections use while `certificates` are the newest."""
+        """Return the arguments of new connections while `certificates` are the newest."""
         authorities = certificates.authorities.decode("ascii", "replace")
         context = ssl.create_default_context(cadata=authorities or None)
         certificates.load_into(context)

@@ -39,7 +39,7 @@ def problems(tables: list[sa.Table]) -> Iterator[str]:
 
 
 def add(tables: list[sa.Table]) -> None:
-    """Create what is missing of the tables and their indexes."""
+    """Create missing tables and indexes."""
     connection = op.get_bind()
     for each in tables:
         if not sa.inspect(connection).has_table(each.name):

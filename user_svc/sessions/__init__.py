@@ -1,4 +1,4 @@
-"""Sessions: chains of refresh tokens, and what was revoked. Gateways make and check the tokens; no secret is here."""
+"""Sessions: chains of refresh tokens, and revocations. Gateways make and check the tokens; no secret is here."""
 
 from user_svc.sessions.service import SessionService
 from user_svc.sessions.store import SessionStore

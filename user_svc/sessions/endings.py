@@ -20,7 +20,7 @@ RAISED: Mapping[Any, Any] = {
     users.c.generation: users.c.generation + 1,
     users.c.generation_at: func.current_timestamp(),
 }
-"""What an UPDATE of `users` must set before end_all()."""
+"""Columns that an UPDATE of `users` must set before end_all()."""
 
 _USER = select(
     users.c.generation, or_(users.c.disabled_at.is_not(None), users.c.deleted_at.is_not(None)).label("is_out")
@@ -55,7 +55,7 @@ _RELEASE = (
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What end_all() did."""
+    """Result of end_all()."""
 
     generation: int
     """The user's new one."""
@@ -78,7 +78,7 @@ def end_all(connection: Connection, user_id: int, reason: Ending, *, kept: bytes
 
 
 def release(connection: Connection, user_id: int) -> None:
-    """Tell gateways that a user who was disabled is not any more. Tokens that were void stay so."""
+    """Record for gateways that a disabled user is enabled again. Void tokens stay void."""
     user = connection.execute(_USER, {"whose": user_id}).one()
     connection.execute(_RELEASE, {"whose": user_id})
     connection.execute(_REVOKE, {"whose": user_id, "new": user.generation})

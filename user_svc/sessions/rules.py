@@ -1,4 +1,4 @@
-"""What the presentation of a refresh token means. No clock is read and nothing is written here."""
+"""Rules for refresh tokens. No clock is read and nothing is written here."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -29,14 +29,14 @@ class Ending(StrEnum):
 
 
 class Result(StrEnum):
-    """What the presentation of a refresh token comes to."""
+    """Outcomes of a refresh."""
 
     ROTATED = "rotated"
-    """A new token takes the place of the one that was presented."""
+    """A new token replaces the presented one."""
     REPEATED = "repeated"
-    """The newest token is given again; nothing is written."""
+    """The newest token is returned again; nothing is written."""
     RECOVERED = "recovered"
-    """The answer to the last rotation was lost: a new token takes the place of the one in it, which is void."""
+    """The response to the last rotation was lost: a new token replaces the one in it, which is void."""
     REUSED = "reused"
     """A void token: the session is to end."""
     REUSED_BEFORE = "reused_before"
@@ -52,7 +52,7 @@ _ENDED: dict[str, Result] = {
     Ending.REUSED: Result.REUSED_BEFORE,
     Ending.PASSWORD_CHANGED: Result.PASSWORD_CHANGED,
 }
-"""What sessions that ended for another reason than a logout come to."""
+"""Outcomes for sessions that ended for another reason than a logout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Session:
 
 
 def decide(session: Session | None, presented: int) -> Result:
-    """Return what it means that the refresh token with the serial `presented` is used now."""
+    """Return the outcome of using the refresh token with the serial `presented` now."""
     if session is None or not 0 < presented <= session.serial:
         return Result.UNKNOWN
     if refusal := _refusal(session):

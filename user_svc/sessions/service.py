@@ -31,7 +31,7 @@ class SessionService(user_pb2_grpc.UserServiceServicer):
     """The RPCs of sessions. Each may be repeated."""
 
     def __init__(self, sessions: SessionStore, monitor: DatabaseMonitor) -> None:
-        """`monitor` tells from memory whether the database can be read and written."""
+        """`monitor` returns the last known state of the database."""
         self._sessions = sessions
         self._monitor = monitor
 
@@ -57,7 +57,7 @@ class SessionService(user_pb2_grpc.UserServiceServicer):
     def RefreshSession(
         self, request: user_pb2.RefreshSessionRequest, context: grpc.ServicerContext
     ) -> user_pb2.RefreshSessionResponse:
-        """Decide what the presentation of a refresh token means."""
+        """Decide the outcome of a refresh."""
         if problem := fields.id_problem(request.session_id):
             return user_pb2.RefreshSessionResponse(code=400, msg=f"参数错误: {problem}")
         self._monitor.require(writable=True)
@@ -127,7 +127,7 @@ class SessionService(user_pb2_grpc.UserServiceServicer):
     def ListRevocations(
         self, request: user_pb2.ListRevocationsRequest, context: grpc.ServicerContext
     ) -> user_pb2.ListRevocationsResponse:
-        """List what was revoked after a position, a page at a time."""
+        """List revocations after a position, a page at a time."""
         self._monitor.require()
         page = self._sessions.revocations(request.after_at, request.after_id, Deadline.of(context))
         return user_pb2.ListRevocationsResponse(

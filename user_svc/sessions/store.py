@@ -161,7 +161,7 @@ _FEED = (
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """What became of a refresh."""
+    """Result of a refresh."""
 
     result: Result
     session: Session | None
@@ -209,7 +209,7 @@ class SessionStore:
         return serial
 
     def refresh(self, session_id: bytes, presented: int, deadline: Deadline) -> Refresh:
-        """Decide what the presentation of a refresh token means, and write what follows from it."""
+        """Decide the outcome of a refresh, and store it."""
         return repeat(lambda: self._refresh(session_id, presented, deadline), deadline.patience)
 
     def end(self, session_id: bytes, user_id: int | None, deadline: Deadline) -> bool:

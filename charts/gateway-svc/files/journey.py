@@ -1,6 +1,6 @@
 """The way of a user through the gateway: registers, logs in, reads the profile.
 
-The user's name and password come from the key of the tokens: the same at each run, and known to nobody else.
+The user's name and password come from the key of the tokens: the same at each run, and known to the release alone.
 """
 
 import hashlib

@@ -24,8 +24,8 @@ empty is what the release installs itself.
 {{- end }}
 
 {{/*
-Refuses a release whose services would look for an etcd or a MySQL that nobody installs, and one that installs what
-nobody would use. Only the chart that is installed itself can know.
+Refuses a release whose services would look for an etcd or a MySQL that is not installed, and one that installs what
+is not used. Only the chart that is installed itself can know.
 */}}
 {{- define "vp.registry.check" -}}
 {{- $address := .Values.global.registry.address -}}

@@ -141,7 +141,7 @@ A probe: its handler, unless the values have another, and the timings from the v
 {{- end }}
 
 {{/*
-The seconds that Kubernetes gives a pod of a service to stop: the delay for clients to turn away, the calls in flight,
+The seconds that Kubernetes gives a pod of a service to stop: the delay in which clients move to other pods, the calls in flight,
 and five for the rest (the pool, the lease). Less would kill calls that the service still means to answer.
 */}}
 {{- define "vp.terminationGracePeriod" -}}

@@ -244,10 +244,10 @@ spec:
 {{- end }}
 
 {{/*
-What the notes of an installation say of traffic in clear.
+What the notes of an installation say of unencrypted traffic.
 */}}
 {{- define "vp.tls.notes" -}}
 {{- if not .Values.global.tls.enabled -}}
-Traffic between gateway, user service, etcd and MySQL is in clear: global.tls.enabled=true encrypts it (docs/tls-charts.md).
+Traffic between gateway, user service, etcd and MySQL is not encrypted: global.tls.enabled=true encrypts it (docs/tls-charts.md).
 {{- end -}}
 {{- end }}

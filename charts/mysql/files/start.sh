@@ -1,7 +1,7 @@
 #!/bin/bash
 # Starts the server by way of the image's entrypoint, which takes a data folder for complete as soon as one of its first
-# folders is there. A kill in the first initialisation would leave such a half for ever. So a mark lies beside the data
-# folder until the readiness probe has logged in for the first time; until then nobody can have stored anything, and
+# folders is there. A kill in the first initialisation would leave it half done. So a mark lies beside the data
+# folder until the readiness probe has logged in for the first time; until then no user can have stored anything, and
 # what is there can go.
 set -euo pipefail
 volume=/var/lib/mysql-volume

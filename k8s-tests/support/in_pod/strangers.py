@@ -1,7 +1,7 @@
 """Tries to use the user service, etcd and MySQL with each of several identities; writes what came of it as JSON.
 
-Takes a JSON object: `peers` as `host:port`, `identities` as a CA, a certificate and its key in PEM, or null for traffic
-in clear, and `mysql`, the user and the password.
+Takes a JSON object: `peers` as `host:port`, `identities` as a CA, a certificate and its key in PEM, or null for
+plaintext, and `mysql`, the user and the password.
 """
 
 import contextlib

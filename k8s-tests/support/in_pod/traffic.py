@@ -78,7 +78,7 @@ async def ticks(rate: float) -> AsyncIterator[int]:
 
 
 async def send(operation: str, clients: list[httpx.AsyncClient], group: asyncio.TaskGroup) -> None:
-    """Send the requests of one operation for ever."""
+    """Send the requests of one operation without end."""
     async for number in ticks(rates[operation]):
         group.create_task(one(clients[number % len(clients)], operation, number))
 

@@ -75,7 +75,7 @@ def test_untrusted_peers_forwarded_fields_are_ignored() -> None:
         assert client(peer, "198.51.100.1", proxies=proxies) == peer
 
 
-def test_nobody_is_told_apart_until_proxies_are_known() -> None:
+def test_clients_are_not_distinguished_without_trusted_proxies() -> None:
     assert client("203.0.113.5", proxies=ClientAddresses(None)) is None
     assert PROXIES.of({"type": "http", "headers": []}) is None
     assert PROXIES.of({"type": "http", "client": None, "headers": []}) is None

@@ -41,7 +41,7 @@ def test_auth_is_enabled_with_expiring_tokens(quick_etcd: Etcd, caplog: pytest.L
         # A look at the key each 2 s, so that each finds the token expired.
         RegistrarHarness(quick_etcd, endpoints=(proxy.endpoint,), credentials=USER, ttl=6, relist=2) as harness,
     ):
-        assert [line for line in warnings(caplog) if "etcd wants no password" in line] == warnings(caplog)
+        assert [line for line in warnings(caplog) if "etcd's authentication is off" in line] == warnings(caplog)
         assert len(warnings(caplog)) == 2, "the registrar and the resolver go on without"
         assert REGISTRY.get_sample_value("registry_auth_off") == 1
         caplog.clear()
@@ -54,7 +54,7 @@ def test_auth_is_enabled_with_expiring_tokens(quick_etcd: Etcd, caplog: pytest.L
         quick_etcd.delete(harness.key)
         harness.back()
         assert warnings(caplog) == [], "an expired token is routine"
-        assert caplog.text.count("etcd has its authentication on") == 2
+        assert caplog.text.count("etcd's authentication is on") == 2
         assert REGISTRY.get_sample_value("registry_auth_off") == 0
         quick_etcd.authenticate(ROOT)
         quick_etcd.ctl(f"--user=root:{ROOT}", "auth", "disable")
@@ -79,7 +79,7 @@ def test_users_have_least_privileges(quick_etcd: Etcd) -> None:
 
 
 @pytest.mark.parametrize(
-    "credentials, sentence, mend",
+    "credentials, sentence, remedy",
     [
         (
             ("services", "canary-wrong"),
@@ -101,7 +101,7 @@ def test_credentials_that_are_refused_are_tried_again(
     caplog: pytest.LogCaptureFixture,
     credentials: tuple[str, str] | None,
     sentence: str,
-    mend: list[str],
+    remedy: list[str],
 ) -> None:
     quick_etcd.enable_auth(ROOT, USERS | {"powerless": ("canary-wrong", "read", "elsewhere/")})
     name, password = credentials or (None, None)
@@ -112,7 +112,7 @@ def test_credentials_that_are_refused_are_tried_again(
         (warning,) = warnings(caplog)
         assert sentence in warning
         assert not registrar.held
-        for command in mend:
+        for command in remedy:
             quick_etcd.ctl(f"--user=root:{ROOT}", *command.split())
         wait_until(lambda: registrar.held, RECOVERY)
         registrar.stop()

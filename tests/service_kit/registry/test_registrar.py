@@ -224,7 +224,7 @@ def test_held_is_false_without_our_key(own_etcd: Etcd) -> None:
         harness.back()
 
 
-def test_what_nobody_has_foreseen_is_got_over(
+def test_unexpected_errors_restart_the_session(
     own_etcd: Etcd, register: Register, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempts = itertools.count()

@@ -130,7 +130,7 @@ def test_what_is_revoked_is_fed_to_gateways(service: Service, name: str) -> None
     assert service.client.login(name).generation == login.generation + 1
 
 
-def test_nobody_ends_what_there_is_not(service: Service) -> None:
+def test_ending_an_unknown_session_is_404(service: Service) -> None:
     assert service.end(session_id=bytes(16)) == 404
     request = user_pb2.EndAllSessionsRequest(user_id=2**40)
     assert service.client.users.EndAllSessions(request, timeout=5).code == 404

@@ -17,7 +17,7 @@ COLLATION = "utf8mb4_general_ci"
 
 
 def upgrade() -> None:
-    """Make the table, or check that the one that is there will do and add what it lacks.
+    """Create the table, or check an existing one and add its missing parts.
 
     MySQL commits each statement by itself, so a run that was cut short leaves a table that the next one adopts.
     """

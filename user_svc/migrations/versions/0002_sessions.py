@@ -1,4 +1,4 @@
-"""Sessions: the tables `sessions` and `revocations`, and what `users` tells of the tokens of each user.
+"""Sessions: the tables `sessions` and `revocations`, and the columns of `users` about tokens.
 
 Only additions, each with a default: the Go system and older versions of this service go on writing `users` beside it.
 No foreign keys: ids of an adopted table are INT or BIGINT. Moments of the new tables are milliseconds since the epoch.
