@@ -53,7 +53,7 @@ def test_every_member_is_defragmented_and_one_is_saved() -> None:
     }
 
 
-def test_jobs_reach_etcd_and_no_service_leads_to_them() -> None:
+def test_jobs_reach_etcd_and_serve_nothing() -> None:
     manifests = render("etcd", ON)
     labels = of_kind(manifests, "CronJob", "vp-etcd-snapshot")["spec"]["jobTemplate"]["spec"]["template"]["metadata"][
         "labels"

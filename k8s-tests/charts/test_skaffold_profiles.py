@@ -53,7 +53,7 @@ def test_skaffold_takes_every_profile(profile: str) -> None:
     assert len(_diagnosed(profile)["build"]["artifacts"]) == 2
 
 
-def test_verification_is_a_program_for_the_image_that_is_built() -> None:
+def test_verification_runs_in_a_built_image() -> None:
     config = yaml.safe_load((ROOT / "skaffold.yaml").read_text())
     (verification,) = config["verify"]
     container = verification["container"]
