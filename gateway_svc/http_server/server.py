@@ -86,7 +86,7 @@ class HttpServer(uvicorn.Server):
         """Take a connection; one whose handshake goes on counts, too, since that takes a file and memory."""
         try:
             connection, _ = listener.accept()
-        except OSError:  # the client has gone already
+        except OSError:  # the client closed it already
             return
         count = len(self.server_state.connections) + len(self._handshakes)
         if not self._connections.admits(count, connection.fileno()):
@@ -98,7 +98,7 @@ class HttpServer(uvicorn.Server):
         task.add_done_callback(self._handshakes.discard)
 
     async def _shake_hands(self, connection: socket.socket, context: ssl.SSLContext) -> None:
-        with contextlib.suppress(OSError):  # the client spoke no TLS, or has gone
+        with contextlib.suppress(OSError):  # the client sent no TLS, or closed the connection
             await asyncio.get_running_loop().connect_accepted_socket(
                 self._protocol,
                 connection,

@@ -165,7 +165,7 @@ def test_a_row_that_is_committed_late_is_read() -> None:
 
 
 @pytest.mark.usefixtures("fast")
-def test_rows_after_the_clock_was_set_back_are_read() -> None:
+def test_rows_are_read_after_a_clock_step_back() -> None:
     async def check() -> None:
         with UsersStub() as stub:
             stub.clock_ahead = 3600
