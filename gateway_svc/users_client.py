@@ -322,7 +322,7 @@ class UsersClient:
         before = self._channel
         self._take(channel)
         if before is not None and before is not channel:
-            self._retire(before, LOGIN_DEADLINE)
+            self._retire(before, PASSWORD_CHANGE_DEADLINE)  # the longest that a call may take
         on_use, self._on_use = self._on_use, _ignore  # certificates that are renewed later are no new instances
         on_use()
 

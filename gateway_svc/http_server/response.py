@@ -7,13 +7,16 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 _CONNECTION_FIELDS = {b"connection", b"transfer-encoding"}
 """Fields by which uvicorn decides whether the connection is kept."""
+PART = 64 * 1024
+"""Bytes of a body that are written at once: a client that reads nothing must not hold the whole of a large document."""
 
 
 class Response:
     """An application for one request, with a `send` of its own.
 
     A start is held back until the body begins, as ASGI demands. If that is the whole body, both are one write; uvicorn
-    writes twice and takes several times as long. It writes the rest: streams, HEAD, the last answer of a connection.
+    writes twice and takes several times as long. It writes the rest: streams, HEAD, bodies longer than PART, the last
+    answer of a connection.
     """
 
     __slots__ = ("_app", "_cycle", "_start")
@@ -36,13 +39,19 @@ class Response:
             if not message.get("more_body") and self._write(start, message.get("body", b"")):
                 return
             await self._cycle.send(start)  # type: ignore[arg-type]  # uvicorn's type of the same message
-        await self._cycle.send(message)  # type: ignore[arg-type]
+        body: bytes = message.get("body", b"")
+        last = max(len(body) - 1, 0) // PART * PART
+        for offset in range(0, last, PART):  # uvicorn waits before each while the client does not read
+            part = body[offset : offset + PART]
+            await self._cycle.send({"type": "http.response.body", "body": part, "more_body": True})
+        await self._cycle.send({**message, "body": body[last:]})  # type: ignore[arg-type]
 
     def _write(self, start: Message, body: bytes) -> bool:
         """Write a whole response; returns False when that is left to uvicorn."""
         cycle = self._cycle
         if (
             not cycle.keep_alive
+            or len(body) > PART
             or cycle.disconnected
             or cycle.response_started
             or cycle.flow.write_paused

@@ -41,7 +41,8 @@ class HttpServer(uvicorn.Server):
         certificates: MountedFiles[Certificates] | None = None,
     ) -> None:
         """Prepare to serve `application`, by HTTPS when there are `certificates`; times are in seconds."""
-        limits = Limits(head_timeout, keep_alive_timeout, ConnectionLimit(max_connections))
+        self._connections = ConnectionLimit(max_connections)
+        limits = Limits(head_timeout, keep_alive_timeout, self._connections)
         config = uvicorn.Config(
             application,
             interface="asgi3",
@@ -59,25 +60,52 @@ class HttpServer(uvicorn.Server):
         super().__init__(config)
         self._certificates = certificates
         self._handshake_timeout = head_timeout
+        self._handshakes: set[asyncio.Task[None]] = set()
         metrics.follow_connections(lambda: len(self.server_state.connections))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen on `sockets`: with TLS by ourselves, since uvicorn leaves each handshake a minute."""
+        """Listen on `sockets`: with TLS by ourselves, so that handshakes are counted and have a time limit."""
         if self._certificates is None:
             await super().startup(sockets)
             return
         await super().startup([])
         context = _context(self._certificates)
         for listener in sockets or ():
-            server = await asyncio.get_running_loop().create_server(
+            listener.setblocking(False)
+            listener.listen(self.config.backlog)
+            asyncio.get_running_loop().add_reader(listener, self._accept, listener, context)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting, and let what is in flight finish."""
+        if self._certificates is not None:
+            for listener in sockets or ():
+                asyncio.get_running_loop().remove_reader(listener)
+        await super().shutdown(sockets)
+
+    def _accept(self, listener: socket.socket, context: ssl.SSLContext) -> None:
+        """Take a connection; one whose handshake goes on counts, too, since that takes a file and memory."""
+        try:
+            connection, _ = listener.accept()
+        except OSError:  # the client closed it already
+            return
+        count = len(self.server_state.connections) + len(self._handshakes)
+        if not self._connections.admits(count, connection.fileno()):
+            connection.close()
+            return
+        connection.setblocking(False)
+        task = asyncio.get_running_loop().create_task(self._shake_hands(connection, context))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+
+    async def _shake_hands(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+        with contextlib.suppress(OSError):  # the client sent no TLS, or closed the connection
+            await asyncio.get_running_loop().connect_accepted_socket(
                 self._protocol,
-                sock=listener,
-                backlog=self.config.backlog,
+                connection,
                 ssl=context,
                 ssl_handshake_timeout=self._handshake_timeout,
                 ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
             )
-            self.servers.append(server)
 
     def _protocol(self) -> asyncio.Protocol:
         make: Any = self.config.http_protocol_class

@@ -80,7 +80,7 @@ class RevocationFeed:
         else:
             if self._read_at is None:
                 self._whole_at = time.monotonic()
-            self._after = max(self._after, now - OVERLAP)
+            self._after = now - OVERLAP  # also when the database's clock was set back, as by a failover
         self._read_at = time.monotonic()
         if self._is_logged:
             self._is_logged = False

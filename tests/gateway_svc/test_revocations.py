@@ -165,6 +165,20 @@ def test_a_row_that_is_committed_late_is_read() -> None:
 
 
 @pytest.mark.usefixtures("fast")
+def test_rows_are_read_after_a_clock_step_back() -> None:
+    async def check() -> None:
+        with UsersStub() as stub:
+            stub.clock_ahead = 3600
+            async with following(stub) as (_, revocations):
+                await until(lambda: len(stub.feed_reads) > 2)
+                stub.clock_ahead = 0
+                stub.revoke(ended_id=b"a" * 16)
+                await until(lambda: len(revocations) == 1)
+
+    asyncio.run(check())
+
+
+@pytest.mark.usefixtures("fast")
 def test_all_is_read_again_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "WHOLE_INTERVAL", 0.1)
 

@@ -306,6 +306,33 @@ def test_a_swap_of_channels(two: tuple[UsersStub, UsersStub]) -> None:
     asyncio.run(check())
 
 
+def test_a_swap_waits_for_password_changes(two: tuple[UsersStub, UsersStub], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(users_client, "LOGIN_DEADLINE", 0.2)  # a change may take longer than a login
+    one, other = two
+    entered = threading.Event()
+
+    def wait(method: str, context: grpc.ServicerContext) -> None:
+        if method == "ChangePassword":
+            entered.set()
+            one.wait_for_cancel(method, context)
+
+    one.before = wait
+
+    async def check() -> None:
+        client, used, swapped = UsersClient(), asyncio.Event(), asyncio.Event()
+        client.use(one.target, used.set)
+        await asyncio.wait_for(used.wait(), 5)
+        change = asyncio.create_task(client.change_password(1, "password123", "new password", b"", None))
+        await asyncio.to_thread(entered.wait, 5)
+        client.use(other.target, swapped.set)
+        await asyncio.wait_for(swapped.wait(), 5)
+        assert not await asyncio.to_thread(one.cancelled.wait, 1)
+        change.cancel()
+        await client.close()
+
+    asyncio.run(check())
+
+
 def test_instances_come_and_go_in_the_registry(
     start_gateway: StartGateway, etcd: Etcd, two: tuple[UsersStub, UsersStub]
 ) -> None:

@@ -38,8 +38,8 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
     """Keeps names, passwords and sessions in memory, by far simpler rules than the user service's.
 
     `before` runs in each call and may wait or abort it; `refusal` is the code and msg of every answer when it is set.
-    `is_outdated` makes it one that knows no sessions. `devices` are those that came with passwords. The feed of
-    revocations is no call that `calls` counts.
+    `is_outdated` makes it one that knows no sessions. `clock_ahead` is the seconds by which its database's clock is.
+    `devices` are those that came with passwords. The feed of revocations is no call that `calls` counts.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
         self.revocations: list[user_pb2.ListRevocationsResponse.Revocation] = []
         self.feed_reads: list[int] = []
         self.feed_error: grpc.StatusCode | None = None
+        self.clock_ahead = 0
         self.generations: dict[int, int] = {}
         self.disabled: set[str] = set()
         self.devices: list[user_pb2.Device | None] = []
@@ -267,17 +268,18 @@ class UsersStub(user_pb2_grpc.UserServiceServicer):
         self.feed_reads.append(request.after_at)
         after = (request.after_at, request.after_id)
         rows = sorted((row for row in self.revocations if (row.at, row.id) > after), key=lambda row: (row.at, row.id))
-        return user_pb2.ListRevocationsResponse(
-            revocations=rows[:500], more=len(rows) > 500, now=int(time.time() * 1000)
-        )
+        return user_pb2.ListRevocationsResponse(revocations=rows[:500], more=len(rows) > 500, now=self._now())
 
     def revoke(self, **fields: Any) -> None:
         """Add a row to the feed, by default as of now."""
         with self._lock:
             row = user_pb2.ListRevocationsResponse.Revocation(
-                **{"at": int(time.time() * 1000), "id": len(self.revocations) + 1, **fields}
+                **{"at": self._now(), "id": len(self.revocations) + 1, **fields}
             )
             self.revocations.append(row)
+
+    def _now(self) -> int:
+        return int((time.time() + self.clock_ahead) * 1000)
 
     def _raise_generation(self, user_id: int) -> int:
         generation = self.generations[user_id] = self.generations.get(user_id, 0) + 1

@@ -11,7 +11,9 @@ import httpx
 import pytest
 
 from tests.gateway_svc.conftest import SECRET, StartGateway, wait_until_ready
+from tests.gateway_svc.http_server.conftest import Connect
 from tests.support.certificates import AUTHORITY, Authority, Mount
+from tests.support.platform import sample
 from tests.support.process import Process
 from tests.support.users_stub import UsersStub
 from tests.support.wait import wait_until
@@ -89,6 +91,21 @@ def test_plain_http_and_silence_end_the_connection(secure: Process) -> None:
             except ConnectionResetError:
                 pass
         assert b"pong" not in received
+
+
+def test_unfinished_handshakes_count_as_connections(
+    start_gateway: StartGateway, users: UsersStub, mount: Mount, connect: Connect
+) -> None:
+    gateway = start_gateway(
+        USER_SERVICE_TARGET=users.target,
+        MAX_CONNECTIONS="5",
+        HEAD_TIMEOUT="3",
+        **{name: path for name, path in mount.env("HTTP_TLS").items() if "_CA_" not in name},
+    )
+    silent = [connect(gateway) for _ in range(10)]
+    wait_until(lambda: sample(gateway, "http_connections_refused_total") == 5, 5, what="five to be refused")
+    assert all(client.is_closed() for client in silent)  # the others when their time is over
+    wait_until(lambda: shown(gateway, mount), 5, what="room for another connection")
 
 
 BODY_TOO_LARGE = (

@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from tests.gateway_svc.conftest import StartGateway
-from tests.gateway_svc.http_server.conftest import GET_PING, POST_LOGIN
+from tests.gateway_svc.http_server.conftest import GET_PING, POST_LOGIN, Connect
 from tests.support.platform import sample
 from tests.support.process import Process
 from tests.support.raw_http import RawClient
@@ -86,6 +86,18 @@ def test_memory_is_given_back(gateway: Process, name: str) -> None:
     attack, count = ATTACKS[name]
     attack(gateway, 20)
     assert_flat(gateway, lambda: attack(gateway, count), name)
+
+
+def test_unread_documents_take_little_memory(gateway: Process, connect: Connect) -> None:
+    request = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
+    with RawClient(gateway.port) as client:
+        assert len(client.ask(request).body) > 2**20
+    process = psutil.Process(gateway.pid)
+    before = process.memory_info().rss
+    for _ in range(30):
+        connect(gateway).send(request * 20)  # more than the sockets' buffers take
+    wait_until(lambda: sample(gateway, "http_requests_in_flight") == 30, 10, what="all to wait for their clients")
+    assert process.memory_info().rss - before < ALLOWED
 
 
 @pytest.mark.faults
