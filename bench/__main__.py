@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 
-from bench.cases import connections, flood, gateway, logins, propagation, scale, sessions, telemetry
+from bench.cases import connections, flood, gateway, guesses, logins, propagation, scale, sessions, telemetry
 from bench.processes import scratch
 from bench.rates import UNIT, Extent
 from bench.report import table, worst
@@ -15,6 +15,7 @@ CASES = {
     "logins": logins.measure,
     "sessions": sessions.measure,
     "flood": flood.measure,
+    "guesses": guesses.measure,
     "connections": connections.measure,
     "propagation": propagation.measure,
     "scale": scale.measure,

@@ -109,7 +109,7 @@ def _timing(folder: Path, extent: Extent) -> list[Figure]:
             is_refused = state == "throttled"
             expected = grpc.StatusCode.RESOURCE_EXHAUSTED if is_refused else 401
             pairs = []
-            for turn in range(extent.rounds * 22):
+            for turn in range(extent.rounds * 23):
                 order = [NAME, f"nobody_{turn}"][:: 1 if turn % 2 else -1]
                 taken = {
                     name == NAME: timed(name, failures, _JUST_NOW if is_refused else _DUE, expected) for name in order

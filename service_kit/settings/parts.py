@@ -142,7 +142,7 @@ class AccessLogSettings(LogSettings):
     """How a service logs, one that answers requests."""
 
     access_log_sample: float = Field(default=1.0, ge=0, le=1)
-    """Share of requests that are logged; 401, 409 and 5xx always are, at most 50 lines a second of each"""
+    """Share of requests that are logged; 401, 403, 409, 429 and 5xx always are, at most 50 lines a second of each"""
 
 
 class AdminSettings(ServiceSettings):

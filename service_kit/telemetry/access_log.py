@@ -20,7 +20,7 @@ from service_kit.telemetry import logs
 from service_kit.telemetry.context import current
 from service_kit.telemetry.stderr import StderrHandler
 
-ALWAYS_LOGGED = (401, 409, 429)
+ALWAYS_LOGGED = (401, 403, 409, 429)
 """Codes of requests that succeeded for us, logged whatever the share is: signs of guessing."""
 LIMIT = 50
 """Lines that are written whatever the share is, for each status and second at most."""

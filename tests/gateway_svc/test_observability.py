@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import secrets
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -198,6 +199,7 @@ def refuse(_: object, context: grpc.ServicerContext) -> None:
     [
         (401, "/api/profile", None),
         (401, "/api/login", {**CREDENTIALS, "password": "another"}),
+        (403, "/api/sessions", CREDENTIALS),
         (409, "/api/register", CREDENTIALS),
         (500, "/api/login", CREDENTIALS),
         (503, "/api/login", CREDENTIALS),
@@ -207,6 +209,11 @@ def test_refusals_are_logged_with_the_peer(
     start_gateway: StartGateway, users: UsersStub, share: str, status: int, path: str, body: object
 ) -> None:
     gateway = start_gateway(USER_SERVICE_TARGET=users.target, ACCESS_LOG_SAMPLE=share)
+    if status == 403:
+        name = f"u_{secrets.token_hex(6)}"
+        body = {**CREDENTIALS, "username": name}
+        httpx.post(f"http://{gateway.target}/api/register", json=body)
+        users.disabled.add(name)
     if status == 409:
         users.refusal = 409, "x"
     if status == 500:
@@ -217,7 +224,7 @@ def test_refusals_are_logged_with_the_peer(
     pipelined(gateway, count, path, body)
     gateway.terminate()
     assert gateway.wait() == 0
-    lines = [record for record in gateway.records if record["message"] == "request"]
+    lines = [each for each in gateway.records if each["message"] == "request" and each["code"] == status]
     assert {(line["code"], line["route"], line["peer"]) for line in lines} == {(status, path, "127.0.0.1")}
     took = datetime.fromisoformat(lines[-1]["time"]) - datetime.fromisoformat(lines[0]["time"])
     assert len(lines) <= 50 * (took.seconds + 1)

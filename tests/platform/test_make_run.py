@@ -155,6 +155,7 @@ def test_run_try_the_lines_and_stop(tree: Path, ports: dict[str, str]) -> None:
             # the key is kept over a restart, too, and with it a client's session
             for token in tokens:
                 assert shell(profile.replace("<the token>", token))["data"] == {"user_id": 1, "username": "testuser123"}
+            assert [user["username"] for user in users(tree, "list --json")] == ["testuser123"]
             terminal.press_ctrl_c()
             assert terminal.wait() in STOPPED
             assert "Traceback" not in terminal.text
@@ -165,6 +166,13 @@ def test_run_try_the_lines_and_stop(tree: Path, ports: dict[str, str]) -> None:
     assert (tree / ".data").stat().st_mode & 0o777 == 0o700
     assert {path.name for path in (tree / ".data").iterdir()} >= {"jwt_secret", "users.db", "etcd.log"}
     assert {path.stat().st_mode & 0o777 for path in (tree / ".data").iterdir()} == {0o600}
+
+
+def users(tree: Path, arguments: str) -> Any:
+    """Do something about the users beside `make run`, and read the JSON that it prints."""
+    command = ["make", "--no-print-directory", "users", f"ARGS={arguments}", *BUILT]
+    env = {"PATH": os.environ["PATH"]}
+    return json.loads(subprocess.run(command, cwd=tree, env=env, capture_output=True, check=True, timeout=60).stdout)
 
 
 def shell(line: str) -> dict[str, Any]:

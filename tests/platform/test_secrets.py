@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import httpx
 
-from tests.platform.conftest import account
+from tests.platform.conftest import NAME, account
 from tests.support.etcd import Etcd
 from tests.support.mariadb import PASSWORD as DATABASE_PASSWORD
 from tests.support.mariadb import Database
@@ -13,6 +13,18 @@ from tests.support.platform import Platform, admin
 
 CANARY = "c4n4ry-pässwörd"
 PREVIOUS = "previous-s3cret"
+WITH_TOKEN: list[tuple[str, str, object]] = [
+    ("PUT", "/api/password", {"current_password": f"{CANARY}x", "new_password": f"{CANARY}new"}),
+    ("PUT", "/api/password", {"current_password": CANARY, "new_password": CANARY}),
+    ("PUT", "/api/password", {"current_password": [CANARY], "new_password": CANARY, "device_token": CANARY}),
+    ("POST", "/api/account/delete", {"password": f"{CANARY}x", "device_token": CANARY}),
+    ("POST", "/api/account/delete", {CANARY: CANARY}),
+    ("POST", "/api/sessions", {"username": NAME, "password": CANARY, "device_token": CANARY}),
+    ("POST", "/api/sessions", {"username": NAME, "password": CANARY, "device": [CANARY]}),
+    ("POST", "/api/sessions/refresh", {"refresh_token": CANARY}),
+    ("POST", "/api/sessions/end", {"refresh_token": CANARY}),
+    ("DELETE", f"/api/sessions/{CANARY}", None),
+]
 
 
 def test_no_secret_is_in_answers_logs_or_metrics(
@@ -26,7 +38,9 @@ def test_no_secret_is_in_answers_logs_or_metrics(
         token = client.post("/api/login", json=account(password=CANARY)).json()["token"]
         headers = [f"Bearer {token}", f"Bearer {token}x", f"Basic {token}", f"Bearer {PREVIOUS}"]
         seen += [client.get("/api/profile", headers={"Authorization": value}) for value in headers]
-    assert {answer.status_code for answer in seen} == {200, 400, 401, 404, 405, 409, 415}
+        bearer = {"Authorization": f"Bearer {token}"}
+        seen += [client.request(method, path, json=body, headers=bearer) for method, path, body in WITH_TOKEN]
+    assert {answer.status_code for answer in seen} == {200, 400, 401, 403, 404, 405, 409, 415}
     processes = [*platform.users, *platform.gateways]
     texts = [answer.text + str(answer.headers) for answer in seen]
     texts += [admin(process, "/metrics").text for process in processes]

@@ -8,7 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,15 +93,11 @@ def setup(request: pytest.FixtureRequest, etcd: Etcd, tmp_path_factory: pytest.T
             text = statement.replace("?", "{}").format(*("NULL" if each == "None" else each for each in literals))
             return database.execute(text)
 
-    with Platform(etcd, folder, users=1, gateways=2, env=env) as platform:
+    with Platform(etcd, folder, users=1, gateways=2, env=env) as platform, platform.clients() as clients:
         for offset in offsets:
             platform.start_user(**(faketime.env(offset) if offset else {}))
         platform.wait_until_ready()
-        urls = [f"http://127.0.0.1:{gateway.port}" for gateway in platform.gateways]
-        clients = [httpx.Client(base_url=url, timeout=15, trust_env=False) for url in urls]
         yield Setup(platform, clients, execute)
-        for client in clients:
-            client.close()
 
 
 @dataclass
@@ -177,32 +173,33 @@ def test_twenty_refreshes_at_once_get_one_token(setup: Setup) -> None:
 @pytest.mark.timeout(120 + 20 * ROUNDS)
 def test_killed_user_services_end_no_session(etcd: Etcd, mariadb: Server, tmp_path: Path) -> None:
     database = mariadb.database()
-    with Platform(etcd, tmp_path, users=3, gateways=2, env={"DB_DSN": database.go_dsn}) as platform:
-        urls = [f"http://127.0.0.1:{gateway.port}" for gateway in platform.gateways]
-        with ExitStack() as stack, ThreadPoolExecutor(20) as threads:
-            clients = [stack.enter_context(httpx.Client(base_url=url, timeout=15, trust_env=False)) for url in urls]
-            setup = Setup(platform, clients, database.execute)
-            name = setup.register()
-            tokens = [setup.open(name, n % 2)["refresh_token"] for n in range(20)]
+    with (
+        Platform(etcd, tmp_path, users=3, gateways=2, env={"DB_DSN": database.go_dsn}) as platform,
+        platform.clients() as clients,
+        ThreadPoolExecutor(20) as threads,
+    ):
+        setup = Setup(platform, clients, database.execute)
+        name = setup.register()
+        tokens = [setup.open(name, n % 2)["refresh_token"] for n in range(20)]
 
-            def refresh(n: int) -> str:
-                """Present a token until there is an answer, as clients do."""
-                answer = wait_until(lambda: (got := setup.refresh(tokens[n], n % 2)).status_code != 503 and got, 30)
-                assert isinstance(answer, httpx.Response)
-                assert answer.status_code == 200, answer.text
-                return str(answer.json()["refresh_token"])
+        def refresh(n: int) -> str:
+            """Present a token until there is an answer, as clients do."""
+            answer = wait_until(lambda: (got := setup.refresh(tokens[n], n % 2)).status_code != 503 and got, 30)
+            assert isinstance(answer, httpx.Response)
+            assert answer.status_code == 200, answer.text
+            return str(answer.json()["refresh_token"])
 
-            for _ in range(ROUNDS):
-                setup.execute(AGE.format(BEYOND_GRACE))
-                victim = platform.users[0]
-                answers = [threads.submit(refresh, n) for n in range(20)]
-                time.sleep(random.uniform(0, 0.1))  # any moment of the calls' time
-                victim.kill()
-                platform.retire(victim)
-                renewed = [answer.result() for answer in answers]
-                assert not set(renewed) & set(tokens)
-                tokens = renewed
-                platform.start_user()
-                platform.wait_until_ready()
+        for _ in range(ROUNDS):
+            setup.execute(AGE.format(BEYOND_GRACE))
+            victim = platform.users[0]
+            answers = [threads.submit(refresh, n) for n in range(20)]
+            time.sleep(random.uniform(0, 0.1))  # any moment of the calls' time
+            victim.kill()
+            platform.retire(victim)
+            renewed = [answer.result() for answer in answers]
+            assert not set(renewed) & set(tokens)
+            tokens = renewed
+            platform.start_user()
+            platform.wait_until_ready()
     (row,) = database.execute("SELECT COUNT(*) AS held, COUNT(ended_at) AS ended FROM sessions")
     assert row == {"held": 20, "ended": 0}

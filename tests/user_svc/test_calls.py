@@ -106,7 +106,7 @@ def test_the_gateway_decides_which_calls_are_logged(caplog: pytest.LogCaptureFix
     assert len([record for record in caplog.records if record.name == "user_svc.calls"]) == 20
 
 
-@pytest.mark.parametrize("code", [401, 409])
+@pytest.mark.parametrize("code", [401, 403, 409])
 def test_refusals_are_logged_up_to_a_limit(caplog: pytest.LogCaptureFixture, code: int) -> None:
     def answer(request: bytes, _context: object) -> user_pb2.LoginResponse:
         return user_pb2.LoginResponse(code=200 if request else code)

@@ -1,9 +1,7 @@
 """Users in SQLite and in MariaDB or MySQL."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
@@ -16,20 +14,6 @@ from user_svc import dsn, schema
 from user_svc.database import Database
 from user_svc.database_errors import DatabaseUnavailableError
 from user_svc.store import NameTakenError, Store
-
-
-@pytest.fixture(params=["sqlite", "mariadb"])
-def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    if request.param == "sqlite":
-        source = dsn.sqlite(tmp_path / "deep" / "users.db")
-    else:
-        scratch: Scratch = request.getfixturevalue("database")
-        source = dsn.parse(scratch.go_dsn)
-    database = Database(source)
-    database.ping()
-    schema.upgrade(database)
-    yield database
-    database.close()
 
 
 @pytest.fixture
