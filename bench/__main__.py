@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 
-from bench.cases import connections, flood, gateway, guesses, logins, propagation, scale, sessions, telemetry
+from bench.cases import connections, feed, flood, gateway, guesses, logins, propagation, scale, sessions, telemetry
 from bench.processes import scratch
 from bench.rates import UNIT, Extent
 from bench.report import table, worst
@@ -19,9 +19,10 @@ CASES = {
     "connections": connections.measure,
     "propagation": propagation.measure,
     "scale": scale.measure,
+    "feed": feed.measure,
 }
-NAMED_ONLY = {"scale"}
-"""What is measured only when it is named: it takes the whole machine for minutes."""
+NAMED_ONLY = ("scale", "feed")
+"""What is measured only when it is named: each takes the whole machine for minutes."""
 FULL, SHORT = Extent(rounds=9, seconds=2), Extent(rounds=1, seconds=1)
 
 

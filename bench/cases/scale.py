@@ -125,7 +125,7 @@ def measure(folder: Path, extent: Extent) -> list[Figure]:
     size = f"{instances} instances, {resolvers} resolvers"
     return [
         at_most("key in etcd to a resolver: p99", p99 * 1e3, 100, "ms", f"median {median(taken) * 1e3:.1f} ms, {size}"),
-        fact("etcd at rest", of_etcd / seconds * 100, "% of a core", size),
+        fact("etcd at rest", of_etcd / seconds * 100, "% of a core", f"{size}; etcd does not fsync"),
         fact("an instance at rest", of_members / seconds / instances * 100, "% of a core"),
         fact("a resolver at rest", of_watching / seconds / resolvers * 100, "% of a core"),
         fact("channels rebuilt", rebuilt, "times", f"when {newcomers} instances appear at once, by the worst resolver"),

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,18 @@ def test_nothing_speaks_tls_unless_told() -> None:
     manifests = render("video-platform")
     assert "https://" not in json.dumps(manifests)
     assert "mtls" not in json.dumps([pod for _, pod in pods(manifests)])
+
+
+def test_https_example_mounts_the_files_it_names() -> None:
+    page = (CHARTS.parent / "docs" / "tls-charts.md").read_text()
+    (example,) = re.findall(r"## HTTPS in the gateway\n.*?```yaml\n(.*?)```", page, re.DOTALL)
+    pod = _pod(render("video-platform", yaml.safe_load(example)), "Deployment", "vp-gateway-svc")
+    (container,) = pod["containers"]
+    files = [_env(container).get(f"HTTP_TLS_{kind}_FILE") for kind in ("CERT", "KEY")]
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["mountPath"] == "/run/secrets/https"]
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == mount["name"]]
+    assert files == [f"{mount['mountPath']}/tls.{kind}" for kind in ("crt", "key")]
+    assert volume["secret"] == {"secretName": "video-https"}
 
 
 def test_each_pod_has_its_own_certificate_alone() -> None:
