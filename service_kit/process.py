@@ -9,8 +9,8 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Protocol, TypeVar
 
@@ -19,6 +19,8 @@ from service_kit.files import UnusableFileError
 from service_kit.settings import LogSettings, ServerSettings, exit_with, load_or_exit
 from service_kit.telemetry import logs, metrics, tracing
 from service_kit.telemetry.admin import AdminServer
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 logger = logging.getLogger(logs.LIFECYCLE)
 
@@ -80,59 +82,45 @@ def serve(name: str, settings: type[S], server: Callable[[S], Server]) -> int:
     return 0
 
 
-LONGEST_WAIT = 1.0
-"""Seconds that the main thread may wait at a time: a signal that comes to another thread, or in the moment in which the
-wait begins, does not interrupt it, and its handler runs at the end."""
-
-
 class StopSignal:
-    """The first SIGTERM or SIGINT; the second one ends the process at once. Must be made in the main thread."""
+    """The first SIGTERM or SIGINT; the second one ends the process at once. Must be made in the main thread.
+
+    A thread reads the signals from a pipe (signal.set_wakeup_fd), since Python calls a handler in the main thread only
+    when that comes back from what it waits for, which a signal does not always interrupt.
+    """
 
     def __init__(self) -> None:
-        self._received: SimpleQueue[None] = SimpleQueue()  # may be fed from a signal handler, which an Event may not
-        _handle_signals(lambda: self._received.put(None), _end)
+        self._received = threading.Event()
+        pipe, into_pipe = os.pipe()
+        os.set_blocking(into_pipe, False)
+        signal.set_wakeup_fd(into_pipe)
+        for number in _SIGNALS:
+            signal.signal(number, lambda _number, _frame: None)
+        threading.Thread(target=self._follow, args=(pipe,), name="signals", daemon=True).start()
 
-    def wait(self, timeout: float) -> bool:
-        """Wait for the signal, `timeout` seconds at most, and return whether it came; to be asked until it did."""
-        try:
-            self._received.get(timeout=timeout)
-        except Empty:
-            return False
-        return True
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the signal, `timeout` seconds at most, and return whether it came."""
+        return self._received.wait(timeout)
 
-    def wait_for_ever(self) -> None:
-        """Wait for the signal."""
-        while not self.wait(LONGEST_WAIT):
-            pass
+    def _follow(self, pipe: int) -> None:
+        os.read(pipe, 1)
+        self._received.set()
+        (number,) = os.read(pipe, 1)
+        os._exit(128 + number)
 
 
 def stop_events() -> tuple[asyncio.Event, asyncio.Event]:
     """Return what the first SIGTERM or SIGINT sets, and what the second one sets, in the running event loop."""
     loop, stop, at_once = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
-
-    def further(number: int) -> None:
-        if loop.is_closed():
-            _end(number)
-        loop.call_soon_threadsafe(at_once.set)
-
-    _handle_signals(lambda: loop.call_soon_threadsafe(stop.set), further)
-    return stop, at_once
-
-
-def _handle_signals(first: Callable[[], object], further: Callable[[int], object]) -> None:
     stopping = False
 
     def handle(number: int, _frame: FrameType | None) -> None:
         nonlocal stopping
-        if stopping:
-            further(number)
-        else:
-            stopping = True
-            first()
+        if loop.is_closed():
+            os._exit(128 + number)
+        loop.call_soon_threadsafe(at_once.set if stopping else stop.set)
+        stopping = True
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         signal.signal(number, handle)
-
-
-def _end(number: int) -> None:
-    os._exit(128 + number)
+    return stop, at_once

@@ -14,8 +14,9 @@ _CODES |= {1792: "ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION", 1836: "ER_READ_ONLY
 
 DEMOTED = {ER.OPTION_PREVENTS_STATEMENT, 1792, 1836, ER.UNKNOWN_COM_ERROR}
 """Errors of a server that another may have replaced: it is read-only, or (1047) a Galera node without quorum."""
-_ROLLED_BACK = {*DEMOTED, ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT, ER.QUERY_INTERRUPTED}
-"""Errors that leave nothing of a statement that is a transaction of its own; Galera reports conflicts as 1213."""
+_ROLLED_BACK = {*DEMOTED, ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT, ER.QUERY_INTERRUPTED, ER.CHECKREAD}
+"""Errors that leave nothing of a statement that is a transaction of its own; Galera reports conflicts as 1213, MariaDB
+those with innodb_snapshot_isolation (on by default since 11.6) as 1020."""
 
 
 class DatabaseUnavailableError(Exception):

@@ -28,7 +28,7 @@ from user_svc.sessions.rules import IDLE
 from user_svc.store import users
 
 _SECONDS = 10.0
-"""That a command's statements may take."""
+"""That one read or change of a command may take."""
 _GENERATED_BYTES = 12
 _LIMIT = 100
 _DIGITS = 18
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     listing = add("list", _Operator.list, [shown], "list users in the order of their ids")
     listing.add_argument("--state", choices=sorted(_STATES), help="only users in this state")
-    listing.add_argument("--after", type=int, default=0, metavar="ID", help="only users with a greater id")
+    listing.add_argument("--after", type=_id, default=0, metavar="ID", help="only users with a greater id")
     listing.add_argument("--limit", type=_count, default=_LIMIT, metavar="N", help=f"at most N users; {_LIMIT}")
     add("show", _Operator.show, [one], "show a user and the sessions")
     add("disable", _Operator.disable, [one], "log a user out everywhere and refuse further logins")
@@ -118,7 +118,11 @@ class _Operator:
         self._accounts = AccountStore(database)
         self._sessions = SessionStore(database)
         self._settings = settings
-        self._deadline = Deadline(_SECONDS)
+
+    @property
+    def _deadline(self) -> Deadline:
+        """A new one for each read or change: between two, people think and a password is hashed."""
+        return Deadline(_SECONDS)
 
     def list(self, arguments: argparse.Namespace) -> None:
         conditions = [users.c.id > arguments.after, *_STATES.get(arguments.state, ())]
@@ -193,7 +197,7 @@ class _Operator:
         self._ask(arguments, f"replace the password of {user.username} (id {user.id}), which cannot be undone?")
         password = self._read(user.username) if arguments.stdin else secrets.token_urlsafe(_GENERATED_BYTES)
         password_hash = Hasher(self._settings.bcrypt_cost).hash(password)
-        if self._accounts.reset_password(user.id, password_hash, Deadline(_SECONDS)) is None:
+        if self._accounts.reset_password(user.id, password_hash, self._deadline) is None:
             raise _RefusedError(f"the user {user.username} has changed meanwhile; try again")
         audit.record(Event.PASSWORD_RESET, user.id)
         made_up = {} if arguments.stdin else {"password": password}
@@ -201,7 +205,7 @@ class _Operator:
 
     def _find(self, name: str) -> Listed:
         prefix, _, number = name.rpartition(":")
-        if prefix == "id" and number.isascii() and number.isdigit() and len(number) <= _DIGITS:
+        if prefix == "id" and _is_id(number):
             user = self._accounts.by_id(int(number), self._deadline)
         else:
             user = self._accounts.by_name(name, self._deadline)
@@ -242,7 +246,7 @@ class _Operator:
 
     def _done(self, arguments: argparse.Namespace, user: Listed, what: str, **result: str) -> None:
         if arguments.json:
-            newest = self._accounts.by_id(user.id, Deadline(_SECONDS))
+            newest = self._accounts.by_id(user.id, self._deadline)
             _print_json({**_fields(newest or user), **result})
             return
         _say(f"{_visible(user.username)} (id {user.id}) {what}")
@@ -255,6 +259,16 @@ def _count(value: str) -> int:
     if not 1 <= number <= 10_000:
         raise argparse.ArgumentTypeError("must be 1 to 10000")
     return number
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS
+
+
+def _id(value: str) -> int:
+    if not _is_id(value):
+        raise argparse.ArgumentTypeError(f"must be a number of {_DIGITS} digits at most")
+    return int(value)
 
 
 def _fields(user: Listed) -> dict[str, Any]:

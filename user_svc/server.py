@@ -17,7 +17,7 @@ from protos.user.v1.contract import SERVICE
 from service_kit import grpc_tls, ports
 from service_kit.files import Certificates, MountedFiles, Reader, Use
 from service_kit.grpc_tls import ClientNames
-from service_kit.process import LONGEST_WAIT, StopSignal
+from service_kit.process import StopSignal
 from service_kit.registry import Instance, Registrar
 from service_kit.telemetry.logs import LIFECYCLE
 from user_svc import cpu_quota, metrics, service
@@ -154,7 +154,7 @@ class Server:
         else:
             logger.info("not registered: ETCD_ADDRESS is not set, and readiness needs no lease")
         self._health.start()
-        stop.wait_for_ever()
+        stop.wait()
         self._drain()
 
     def _drain(self) -> None:
@@ -164,12 +164,10 @@ class Server:
         self._health.drain()
         if self._registrar is not None:
             self._registrar.stop(timeout=max(self._settings.drain_delay, _DEREGISTRATION))
-        while (left := began + self._settings.drain_delay - time.monotonic()) > 0:
-            time.sleep(min(left, LONGEST_WAIT))
+        time.sleep(max(0.0, began + self._settings.drain_delay - time.monotonic()))
         ended = self._grpc.stop(self._settings.grace)
         self._health.end_watches()
-        while not ended.wait(LONGEST_WAIT):
-            pass
+        ended.wait()
         _bound_the_rest()
         self._health.stop()
         self._stored_costs.stop()

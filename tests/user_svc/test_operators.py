@@ -9,10 +9,12 @@ import pty
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +25,7 @@ from tests.support.mariadb import Server
 from tests.support.process import ROOT, Process
 from tests.user_svc.client import PASSWORD, Client, ready_client
 from tests.user_svc.sessions.support import execute
-from user_svc import audit, dsn, operators, schema
+from user_svc import audit, deadline, dsn, operators, schema
 from user_svc.config import DatabaseSettings
 from user_svc.database import Database
 
@@ -67,6 +69,21 @@ class Standard(io.TextIOWrapper):
         super().__init__(io.BytesIO(text))
 
 
+class Thinking(Standard):
+    """A terminal at which somebody takes a minute to answer; `patch` moves the clock of deadlines."""
+
+    def __init__(self, text: bytes, patch: pytest.MonkeyPatch) -> None:
+        super().__init__(text)
+        self._patch = patch
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # as of its base class
+        self._patch.setattr(deadline, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 60))
+        return super().readline(size)
+
+
 class _Records(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +101,7 @@ class Desk:
     folder: Path
     env: dict[str, str]
 
-    def users(self, *arguments: str, stdin: bytes = b"") -> Done:
+    def users(self, *arguments: str, stdin: bytes | Standard = b"") -> Done:
         """Run a command in this process, since Python takes seconds to start."""
         parser = argparse.ArgumentParser(prog="python -m user_svc users")
         operators.add_arguments(parser)
@@ -96,7 +113,7 @@ class Desk:
             pytest.MonkeyPatch.context() as patch,
         ):
             patch.chdir(self.folder)
-            patch.setattr(sys, "stdin", Standard(stdin))
+            patch.setattr(sys, "stdin", stdin if isinstance(stdin, Standard) else Standard(stdin))
             for name, value in {"BCRYPT_COST": "10", **self.env}.items():
                 patch.setenv(name, value)
             try:
@@ -285,6 +302,7 @@ def test_bad_passwords_are_refused_with_a_sentence(desk: Desk, name: str, stdin:
         (["show"], 2, "the following arguments are required: USER"),
         (["list", "--limit", "0"], 2, "must be 1 to 10000"),
         (["list", "--limit", "many"], 2, "argument --limit"),
+        (["list", "--after", "99999999999999999999"], 2, "must be a number of 18 digits at most"),
         (["list", "--state", "gone"], 2, "invalid choice"),
         (["promote", "alice"], 2, "invalid choice"),
         ([], 2, "the following arguments are required: COMMAND"),
@@ -333,6 +351,13 @@ def test_a_question_is_asked_on_a_terminal(desk: Desk, name: str) -> None:
     code, err = answer_on_terminal(desk, b"y\n", "erase", name)
     assert code == 0
     assert desk.client.login(name).code == 401
+
+
+@pytest.mark.parametrize("command", ["erase", "reset-password"])
+def test_answers_may_take_their_time(desk: Desk, name: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.register(name)
+    done = desk.users(command, name, stdin=Thinking(b"y\n", monkeypatch))
+    assert done.code == 0, done.err
 
 
 def test_a_database_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -94,3 +94,10 @@ def test_the_name_counts_unless_told_otherwise(secured: tuple[Scratch, Path]) ->
     for parameters in ("", "&tls=true"):
         with pytest.raises(OperationalError, match="certificate verify failed"):
             cipher(dsn.parse(f"{elsewhere}?ssl_ca={path}{parameters}"))
+
+
+def test_comments_of_a_bundle_are_left_out(secured: tuple[Scratch, Path], tmp_path: Path) -> None:
+    database, path = secured
+    bundle = tmp_path / "ca.pem"
+    bundle.write_bytes("# NetLock Arany (Class Gold) Főtanúsítvány\n".encode() + path.read_bytes())
+    assert cipher(dsn.parse(f"{database.url}?ssl_ca={bundle}"))

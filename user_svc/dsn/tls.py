@@ -27,7 +27,7 @@ class Tls:
 
     def context(self, certificates: Certificates) -> ssl.SSLContext:
         """Return the arguments of new connections while `certificates` are the newest."""
-        authorities = certificates.authorities.decode("ascii", "replace")
+        authorities = certificates.authorities.decode("ascii", "ignore")  # bundles name authorities in UTF-8
         context = ssl.create_default_context(cadata=authorities or None)
         certificates.load_into(context)
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # which the authorities that servers make for themselves fail

@@ -144,6 +144,35 @@ def test_everything_of_a_user_ends_at_once(store: SessionStore, alice: int, open
     assert execute(opened, "SELECT generation, generation_at IS NULL FROM users ORDER BY id") == [(2, 0), (0, 1)]
 
 
+def test_refresh_during_end_of_all_fails_neither(database: Scratch) -> None:
+    """By default since MariaDB 11.6, a transaction that has read cannot change rows that others changed since."""
+    if not database.execute("SHOW VARIABLES LIKE 'innodb_snapshot_isolation'"):
+        pytest.skip("the server has no innodb_snapshot_isolation, which MariaDB has since 10.6.18")
+    database.execute("SET GLOBAL innodb_snapshot_isolation = ON")
+    opened = Database(dsn.parse(database.go_dsn))
+    try:
+        schema.upgrade(opened)
+        user_id = Store(opened).add("alice", "hash")
+        store = SessionStore(opened)
+        session_id = open_one(store, user_id)
+        age(opened, BEYOND_GRACE)
+        refreshed: list[Any] = []
+
+        def refresh_first(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if statement.startswith("UPDATE sessions SET ended_at") and not refreshed:
+                refreshed.append(None)
+                refreshed[:] = results(store, session_id, 1)
+
+        event.listen(opened.engine, "before_cursor_execute", refresh_first)
+        assert store.end_all(user_id, soon()) == 1
+        assert refreshed == [(Result.ROTATED, 2)]
+        assert [(row.kind, row.generation) for row in feed(store)] == [("user", 1)]
+        assert results(store, session_id, 2) == [(Result.ENDED, 0)]
+    finally:
+        opened.close()
+        database.execute("SET GLOBAL innodb_snapshot_isolation = OFF")
+
+
 def test_a_disabled_user_stays_so_in_the_feed(store: SessionStore, alice: int, opened: Database) -> None:
     execute(opened, "UPDATE users SET disabled_at = '2026-01-01 00:00:00'")
     store.end_all(alice, soon())
