@@ -13,6 +13,7 @@ PY := .venv/bin/python
 RUN_PY := .venv-run/bin/python
 OUT := .
 DIST := dist
+FLOOR := $(if $(ARGS),0,90)
 BUILDER := docker
 REPOSITORY := localhost/video-platform
 comma := ,
@@ -40,12 +41,12 @@ demo: $(DEV) ## show what clients notice when parts of the platform fail: nothin
 test: $(DEV) ## run the tests, seven minutes; ARGS="-k name" goes to pytest
 	$(PY) -m pytest -n 2 --dist loadscope $(ARGS)
 
-coverage: $(DEV) ## run the tests and print the branches that they leave out
+coverage: $(DEV) ## run the tests, print the branches that they leave out, and fail below FLOOR percent
 	@mkdir -p .data/coverage
 	$(PY) -m coverage erase
 	$(PY) -m coverage run -m pytest -n 2 --dist loadscope $(ARGS)
 	$(PY) -m coverage combine --quiet
-	$(PY) -m coverage report
+	$(PY) -m coverage report --fail-under=$(FLOOR)
 
 faults: $(DEV) ## run the outages at their full length
 	$(PY) -m pytest -m "faults and not exclusive" -n 4 $(ARGS) # they wait, most of the time

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gateway_svc.tokens import LEEWAY, AccessTokens, InvalidTokenError, Keys, key_id
+from gateway_svc.tokens.verified import VerifiedTokens
 from tests.gateway_svc.conftest import PREVIOUS, SECRET, StartGateway, admin
 from tests.support.process import Process
 from tests.support.users_stub import UsersStub
@@ -328,6 +329,16 @@ def test_remembered_tokens_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tokens._verified
 
 
+def test_tokens_in_use_stay_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway_svc.tokens.verified.MAX_VERIFIED", 4)
+    remembered = VerifiedTokens[int]()
+    for number in (1, 2, 3):
+        remembered.put(bytes([number]), number)
+    assert remembered.get(bytes([1])) == 1
+    remembered.put(bytes([4]), 4)
+    assert [remembered.get(bytes([number])) for number in (1, 2, 3, 4)] == [1, None, 3, 4]
+
+
 def test_key_change_clears_verified_tokens() -> None:
     tokens = made_of(SECRET)
     issued = [tokens.issue(1, "abc", 0), tokens.issue_for_session(1, "abc", 0, bytes(16))]
@@ -345,6 +356,7 @@ def test_key_change_clears_verified_tokens() -> None:
 def test_replicas_derive_the_same_keys() -> None:
     # The names are part of what clients keep: a release that derives others refuses the tokens of the one before.
     keys = Keys("0123456789abcdef0123456789abcdef")
+    assert next(iter(keys.secrets)) == "52c54f29"
     assert keys.session_key.kid == "rPa9LhQoZAGxN8TH2dTHRg33NI3xz21laSno_2YbXXs"
     assert next(iter(keys.refresh_keys)).hex() == "f7f8068a"
     assert next(iter(keys.device_keys)).hex() == "181b4ced"
@@ -376,6 +388,33 @@ def test_a_rotation() -> None:
     assert after.verify(second).username == "abc"
     with pytest.raises(InvalidTokenError):
         before.verify(second)
+
+
+def test_the_current_key_signs_session_tokens() -> None:
+    old, new = "old-" * 8, "new-" * 8
+    issued = made_of(new, old).issue_for_session(1, "abc", 0, bytes(16))
+    assert made_of(new).verify(issued).username == "abc"
+    with pytest.raises(InvalidTokenError):
+        made_of(old).verify(issued)
+
+
+@pytest.mark.parametrize("generation", [0, 3, 2**32 - 1, None])
+def test_a_token_keeps_its_generation(generation: int | None) -> None:
+    tokens = made_of(SECRET)
+    assert tokens.verify(tokens.issue(2**63 - 1, "abc", generation)).generation == generation
+
+
+def test_identity_expires_when_its_token_is_refused() -> None:
+    expires = int(time.time()) + 60
+    assert made_of(SECRET).verify(token(exp=expires)).expires == expires + LEEWAY
+
+
+def test_a_session_id_has_sixteen_bytes() -> None:
+    tokens = made_of(SECRET)
+    assert tokens.verify(tokens.issue_for_session(1, "abc", 0, bytes(16))).revocation_id == bytes(16)
+    for length in (15, 17):
+        with pytest.raises(InvalidTokenError):
+            tokens.verify(tokens.issue_for_session(1, "abc", 0, bytes(length)))
 
 
 def test_another_issuer_with_the_same_secret() -> None:
