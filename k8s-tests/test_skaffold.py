@@ -48,8 +48,10 @@ def command(verb: str, namespace: Namespace, *arguments: str) -> list[str]:
     program = shutil.which("skaffold")
     assert program, "skaffold is not on the PATH"
     options = ["--default-repo", os.environ["REGISTRY"]] if os.environ.get("REGISTRY") else []
+    if verb not in {"diagnose", "render", "verify"}:  # verify knows no other cluster than the selected one
+        options += ["--kube-context", namespace.cluster.context.name]
     if verb not in {"diagnose", "render"}:
-        options += ["--kube-context", namespace.cluster.context.name, "--namespace", namespace.name]
+        options += ["--namespace", namespace.name]
     return [program, verb, *([] if verb == "diagnose" else options), *arguments]
 
 
