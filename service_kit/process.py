@@ -103,10 +103,13 @@ class StopSignal:
         return self._received.wait(timeout)
 
     def _follow(self, pipe: int) -> None:
-        os.read(pipe, 1)
-        self._received.set()
-        (number,) = os.read(pipe, 1)
-        os._exit(128 + number)
+        while True:
+            (number,) = os.read(pipe, 1)
+            if number not in _SIGNALS:  # the pipe gets all signals that have a handler
+                continue
+            if self._received.is_set():
+                os._exit(128 + number)
+            self._received.set()
 
 
 def stop_events() -> tuple[asyncio.Event, asyncio.Event]:
