@@ -20,7 +20,7 @@ def test_requests_cover_what_is_used(platform: Platform, figures: Record) -> Non
     with platform.traffic(**STEADY) as traffic:
         busy = Usage(platform.namespace)
         traffic.wait_seconds(SECONDS)
-        held, used = busy.memory(), wait_until(busy.cores, 30, what="a second measurement")
+        held, used = busy.memory(), wait_until(busy.cores, 60, what="a second measurement")
     assert traffic.lost() == []
     idle = Usage(platform.namespace)
     wait_until(lambda: idle.cores().keys() >= cores.keys(), 60, what="a measurement of each container")

@@ -9,6 +9,8 @@ from support.cluster import Manifest
 from support.namespace import Namespace
 
 MIB = 2**20
+SHORTEST = 15.0
+"""Seconds over which cores are averaged at least: in fewer, the program of one probe would pass for the load at rest."""
 
 Container = tuple[str, str]
 """The names of a pod and of a container in it."""
@@ -32,11 +34,11 @@ class Usage:
         }
 
     def cores(self) -> dict[Container, float]:
-        """Return how many cores each container has used on the average."""
+        """Return how many cores each container has used on the average, once SHORTEST has passed for it."""
         used = {}
         for container, (value, at) in self._read("container_cpu_usage_seconds").items():
             before, since = self._first.get(container, (0.0, at))
-            if at > since:
+            if at - since >= SHORTEST:
                 used[container] = (value - before) / (at - since)
         return used
 
