@@ -3,7 +3,7 @@
 from conftest import Record
 from support.cluster import wait_until
 from support.platform import Platform
-from support.usage import MIB, Usage, requested
+from support.usage import MIB, Container, Usage, requested
 
 SECONDS = 30
 
@@ -17,14 +17,16 @@ def test_requests_cover_what_is_used(platform: Platform, figures: Record) -> Non
     memory = {name: value / MIB for pod in pods for name, value in requested(pod, "memory").items()}
     cores = {name: value for pod in pods for name, value in requested(pod, "cpu").items()}
 
+    def average(usage: Usage) -> dict[Container, float]:
+        wait_until(lambda: usage.cores().keys() >= cores.keys(), 60, what="a measurement of each container")
+        return usage.cores()
+
     with platform.traffic(**STEADY) as traffic:
         busy = Usage(platform.namespace)
         traffic.wait_seconds(SECONDS)
-        held, used = busy.memory(), wait_until(busy.cores, 60, what="a second measurement")
+        held, used = busy.memory(), average(busy)
     assert traffic.lost() == []
-    idle = Usage(platform.namespace)
-    wait_until(lambda: idle.cores().keys() >= cores.keys(), 60, what="a measurement of each container")
-    rest = idle.cores()
+    rest = average(Usage(platform.namespace))
 
     for pod, container in sorted(memory):
         name = pod, container

@@ -10,7 +10,7 @@ from support.namespace import Namespace
 
 MIB = 2**20
 SHORTEST = 15.0
-"""Seconds over which cores are averaged at least: in fewer, the program of one probe would pass for the load at rest."""
+"""Seconds over which cores are averaged at least: in fewer, the program of one probe would pass for a load."""
 
 Container = tuple[str, str]
 """The names of a pod and of a container in it."""
