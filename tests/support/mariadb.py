@@ -106,7 +106,6 @@ class Server:
                     f"--user={self.account}",
                     f"--datadir={self._data}",
                     f"--socket={self._socket}",
-                    f"--tmpdir={self.folder}",  # a server that starts deletes the temporary tables of others in it
                     f"--pid-file={self.folder / 'pid'}",
                     f"--port={self.port}",
                     "--bind-address=127.0.0.1",
@@ -117,6 +116,7 @@ class Server:
                     *self.options,
                     *options,
                 ],
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -222,6 +222,11 @@ class Server:
     def _log(self) -> Path:
         return self.folder / "server.log"
 
+    @property
+    def _environment(self) -> dict[str, str]:
+        # A server that starts, also one that only makes the data, deletes the temporary tables of others in its folder.
+        return {**os.environ, "TMPDIR": str(self.folder)}
+
     def make_data(self) -> None:
         """Make an empty data folder."""
         install = shutil.which("mariadb-install-db", path=_SBIN)
@@ -242,7 +247,7 @@ class Server:
                 f"--datadir={self._data}",
                 f"--user={self.account}",
             ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def _wait(self) -> None:
