@@ -16,14 +16,13 @@ import httpx
 from bench.processes import CREDENTIALS, Service, service
 from bench.rates import Extent
 from bench.report import Figure, at_most
+from gateway_svc.users_client import LOGIN_DEADLINE
 from protos.user.v1 import user_pb2, user_pb2_grpc
 from user_svc.throttle import FREE
 
 COST = 14
 GUESSES = 500
 INSTANCES = 3
-DEADLINE = 5.0
-"""Of each login, in seconds, as the gateway sets it."""
 WINDOWS = 3
 """Of 1, 2 and 4 s: tries that a throttled name is allowed while the calls wait, at most."""
 OWNER, OTHER = CREDENTIALS["username"], "bench_other"
@@ -56,7 +55,7 @@ def _guess(instances: list[Service], stubs: list[user_pb2_grpc.UserServiceStub])
         began = time.monotonic()
         while time.monotonic() - began < 60:
             try:
-                if next(turns).Login(request, timeout=DEADLINE).code == 200:
+                if next(turns).Login(request, timeout=LOGIN_DEADLINE).code == 200:
                     return time.monotonic() - began
             except grpc.RpcError:
                 time.sleep(0.1)
@@ -69,7 +68,9 @@ def _guess(instances: list[Service], stubs: list[user_pb2_grpc.UserServiceStub])
             _throttle(turns)
         hashed, logins = _hashes(instances), 0
         calls: list[Any] = [
-            next(turns).Login.future(user_pb2.LoginRequest(username=OWNER, password=f"wrong-{n}"), timeout=DEADLINE)
+            next(turns).Login.future(
+                user_pb2.LoginRequest(username=OWNER, password=f"wrong-{n}"), timeout=LOGIN_DEADLINE
+            )
             for n in range(GUESSES)
         ]
         waits: dict[str, float] = {}
@@ -96,7 +97,7 @@ def _throttle(turns: Iterator[user_pb2_grpc.UserServiceStub]) -> None:
     """Guess until the owner's name is throttled."""
     for _ in range(10 * FREE):
         try:
-            next(turns).Login(user_pb2.LoginRequest(username=OWNER, password="wrong-password"), timeout=DEADLINE)
+            next(turns).Login(user_pb2.LoginRequest(username=OWNER, password="wrong-password"), timeout=LOGIN_DEADLINE)
         except grpc.RpcError as error:
             call: Any = error
             if dict(call.trailing_metadata()).get("refusal") == "throttled":
