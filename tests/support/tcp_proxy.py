@@ -4,12 +4,20 @@ import asyncio
 import threading
 from collections.abc import Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from tests.support.etcd import free_port
 
 _CHUNK = 65536
+
+
+@dataclass
+class _Connection:
+    is_doomed: bool = False
+    hangs: threading.Event | None = None
+    """Set once the server has answered what is sent next."""
 
 
 class TcpProxy:
@@ -71,7 +79,7 @@ class TcpProxy:
         self._lost = (request, delivered)
 
     def hang_at(self, request: bytes, *, delivered: bool) -> threading.Event:
-        """Do as hang() once `request` is sent, before it arrives or before its answer does; return what is set then."""
+        """Do as hang() once `request` is sent or, if it is to be delivered, answered; return what is set then."""
         hangs = threading.Event()
         self._held = (request, delivered, hangs)
         return hangs
@@ -94,7 +102,7 @@ class TcpProxy:
         self.accepted += 1
         ends = [writer]
         self._open.add(writer)
-        doomed = asyncio.Event()
+        connection = _Connection()
         if self._accepting is not None:
             self._accepting -= 1
             if self._accepting < 0:
@@ -105,33 +113,39 @@ class TcpProxy:
             answers, server = await asyncio.open_connection("127.0.0.1", self._upstream)
             ends.append(server)
             self._open.add(server)
-            await asyncio.gather(self._send(reader, server, doomed), self._answer(answers, writer, doomed))
+            await asyncio.gather(self._send(reader, server, connection), self._answer(answers, writer, connection))
         for end in ends:
             self._open.discard(end)
             end.close()
 
-    async def _send(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, doomed: asyncio.Event) -> None:
+    async def _send(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, connection: _Connection) -> None:
         with suppress(OSError):
             while data := await source.read(_CHUNK):
                 await self._flowing.wait()
                 if self._lost and self._lost[0] in data:
                     (_, delivered), self._lost = self._lost, None
-                    doomed.set()
+                    connection.is_doomed = True
                     if not delivered:
                         break
                 if self._held and self._held[0] in data:
                     (_, delivered, hangs), self._held = self._held, None
                     self._flowing.clear()
-                    hangs.set()
-                    if not delivered:
+                    if delivered:
+                        connection.hangs = hangs
+                    else:
+                        hangs.set()
                         await self._flowing.wait()
                 target.write(data)
                 await target.drain()
         target.close()
 
-    async def _answer(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, doomed: asyncio.Event) -> None:
+    async def _answer(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, connection: _Connection
+    ) -> None:
         with suppress(OSError):
-            while (data := await source.read(_CHUNK)) and not doomed.is_set():
+            while (data := await source.read(_CHUNK)) and not connection.is_doomed:
+                if connection.hangs is not None:
+                    connection.hangs.set()
                 await self._flowing.wait()
                 target.write(data)
                 await target.drain()
