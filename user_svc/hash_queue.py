@@ -1,4 +1,7 @@
-"""The queue of passwords to hash: bounded, first come first served, refusing late calls at once."""
+"""The queue of passwords to hash: bounded, first come first served, refusing late calls at once.
+
+Calls that are preferred wait in a lane of their own. While both lanes are in use, they are served in turn.
+"""
 
 import heapq
 import logging
@@ -6,7 +9,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -67,17 +70,20 @@ class _Cores:
     def __init__(self, count: int) -> None:
         self._lock = threading.Lock()
         self._free = count
-        self._waiting: deque[threading.Event] = deque()
+        self._preferred: deque[threading.Event] = deque()
+        self._others: deque[threading.Event] = deque()
+        self._lanes = (self._preferred, self._others)
+        """The one first whose turn it is."""
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._preferred) + len(self._others)
 
-    def acquire(self, turn: threading.Event) -> bool:
+    def acquire(self, turn: threading.Event, *, preferred: bool) -> bool:
         """Set `turn` once a core is free for it; return whether one was free at once."""
         with self._lock:
             if not self._free:
-                self._waiting.append(turn)
+                (self._preferred if preferred else self._others).append(turn)
                 return False
             self._free -= 1
         turn.set()
@@ -86,12 +92,16 @@ class _Cores:
     def release(self, turn: threading.Event) -> None:
         """Give back the core, or leave the queue when it has none yet."""
         with self._lock:
-            if turn in self._waiting:
-                self._waiting.remove(turn)
-            elif self._waiting:
-                self._waiting.popleft().set()
-            else:
-                self._free += 1
+            for lane in self._lanes:
+                if turn in lane:
+                    lane.remove(turn)
+                    return
+            for lane, other in (self._lanes, self._lanes[::-1]):
+                if lane:
+                    lane.popleft().set()
+                    self._lanes = (other, lane)
+                    return
+            self._free += 1
 
 
 class Admission:
@@ -114,9 +124,11 @@ class Admission:
         *,
         work: float,
         deadline: float,
+        preferred: bool,
     ) -> None:
         self.work = work
         self.deadline = deadline
+        self.preferred = preferred
         self._hasher = hasher
         self._cores = cores
         self._estimate = estimate
@@ -124,6 +136,11 @@ class Admission:
         self._turn = threading.Event()
         self._queued = False
         self._cancelled = False
+
+    @property
+    def has_core(self) -> bool:
+        """Whether it waits no more."""
+        return self._turn.is_set()
 
     def wait(self) -> None:
         """Wait for the core, and for nothing more."""
@@ -166,7 +183,7 @@ class Admission:
 
     def _wait_for_core(self) -> None:
         self._queued = True
-        at_once = self._cores.acquire(self._turn)
+        at_once = self._cores.acquire(self._turn, preferred=self.preferred)
         if not self._turn.wait(max(0.0, self.deadline - self._clock())):
             raise TimeoutError
         self._raise_if_cancelled()
@@ -197,13 +214,15 @@ class HashQueue:
         """Admissions at a time: not even a fast core could do more hashes by their deadlines."""
         metrics.hash_queue_depth.set_function(lambda: self._cores.waiting)
 
-    def require_room(self, time_remaining: float | None, *, hashes: int = 0, checks: int = 0) -> None:
+    def require_room(
+        self, time_remaining: float | None, *, hashes: int = 0, checks: int = 0, preferred: bool = False
+    ) -> None:
         """Refuse at once what admit() would refuse now: for calls that have to wait for something else first.
 
         Raises:
             OverloadedError: as admit() does.
         """
-        self._require(self._admission(time_remaining, hashes, checks), reserve=False)
+        self._require(self._admission(time_remaining, hashes, checks, preferred), reserve=False)
 
     @contextmanager
     def admit(
@@ -213,6 +232,7 @@ class HashQueue:
         *,
         hashes: int = 0,
         checks: int = 0,
+        preferred: bool = False,
     ) -> Iterator[Admission]:
         """Reserve a place, or refuse at once.
 
@@ -224,12 +244,13 @@ class HashQueue:
                 already (ServicerContext.add_callback).
             hashes: how many new hashes the admission will ask for.
             checks: how many checks, each reckoned as a refusal.
+            preferred: whether every second place is its, whoever waits.
 
         Raises:
             OverloadedError: when they could not be done by the deadline.
             CancelledError: when the call is cancelled already.
         """
-        admission = self._admission(time_remaining, hashes, checks)
+        admission = self._admission(time_remaining, hashes, checks, preferred)
         self._require(admission, reserve=True)
         try:
             if not on_cancel(admission.cancel):
@@ -270,7 +291,9 @@ class HashQueue:
         except Exception as error:  # noqa: BLE001  # its text may hold the hash
             logger.warning("a stored hash was not renewed", extra={"cause": type(error).__name__})
 
-    def _admission(self, time_remaining: float | None, hashes: int = 0, checks: int = 0) -> Admission:
+    def _admission(
+        self, time_remaining: float | None, hashes: int = 0, checks: int = 0, preferred: bool = False
+    ) -> Admission:
         if time_remaining is None or time_remaining > _NO_DEADLINE:
             time_remaining = CALL_SECONDS
         return Admission(
@@ -280,6 +303,7 @@ class HashQueue:
             self._clock,
             work=hashes + checks * self._hasher.share(self._hasher.refusal_cost),
             deadline=self._clock() + time_remaining,
+            preferred=preferred,
         )
 
     def _require(self, admission: Admission, *, reserve: bool) -> None:
@@ -294,7 +318,7 @@ class HashQueue:
     def _refusal(self, admission: Admission) -> OverloadedError | None:
         """Return why the admission cannot be had now, None when it can. The lock must be held."""
         free_at = [0.0] * self._slots
-        for before in self._reserved:
+        for before in self._before(admission):
             heapq.heapreplace(free_at, free_at[0] + before.work)
         late = 0.0
         if free_at[0]:
@@ -303,6 +327,16 @@ class HashQueue:
         if late <= 0 and len(self._reserved) < self.capacity:
             return None
         return OverloadedError(max(1, math.ceil(late)))
+
+    def _before(self, admission: Admission) -> Iterable[Admission]:
+        """Return what is done first. The lock must be held."""
+        if not admission.preferred:
+            return self._reserved
+        waiting = [each for each in self._reserved if not each.has_core]
+        preferred = [each for each in waiting if each.preferred]
+        others = [each for each in waiting if not each.preferred]
+        running = [each for each in self._reserved if each.has_core]
+        return [*running, *preferred, *others[: len(preferred) + 1]]
 
     def _leave(self, admission: Admission) -> None:
         admission.end()

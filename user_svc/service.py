@@ -78,7 +78,9 @@ class UserService(SessionService):
             metrics.logins.labels("invalid").inc()
             return user_pb2.LoginResponse(code=400, msg=f"参数错误: {problem}")
         self._monitor.require()
-        self._queue.require_room(context.time_remaining(), checks=len(spellings(request.password)))
+        self._queue.require_room(
+            context.time_remaining(), checks=len(spellings(request.password)), preferred=request.HasField("device")
+        )
         account = self._store.find(request.username, _patience(context))
         with self._try(request.username, account, request.password, request, context) as (_, password):
             pass
@@ -193,8 +195,13 @@ class UserService(SessionService):
         device = request.device if request.HasField("device") else None
         attempt = self._throttle.attempt(username, account, device, partial(_patience, context))
         stored = account.password_hash if account else None
-        remaining = context.time_remaining()
-        with self._queue.admit(remaining, context.add_callback, checks=len(candidates), hashes=hashes) as admission:
+        with self._queue.admit(
+            context.time_remaining(),
+            context.add_callback,
+            hashes=hashes,
+            checks=len(candidates),
+            preferred=attempt.is_from_known_device,
+        ) as admission:
             admission.wait()
             attempt.claim()
             matching = next((each for each in candidates if admission.check(each, stored)), None)

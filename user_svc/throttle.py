@@ -117,6 +117,9 @@ def pause(failures: int) -> int:
 class Attempt:
     """One try of a password. Each method raises DatabaseUnavailableError when the database cannot be used."""
 
+    is_from_known_device = False
+    """Whether a device token of the user came with it."""
+
     def claim(self) -> None:
         """Take the turn for this try, so that no other call has it; to be called when a core is free for the hash.
 
@@ -135,6 +138,7 @@ class _Counted(Attempt):
     def __init__(
         self,
         database: Database,
+        bucket: Bucket,
         row: bytes,
         patience: Callable[[], float],
         refuse: Callable[[int], None],
@@ -146,6 +150,7 @@ class _Counted(Attempt):
         self._refuse = refuse
         self._report = report
         self._seen = 0
+        self.is_from_known_device = bucket is Bucket.DEVICE
 
     def look(self) -> None:
         """Refuse the try unless its turn has come."""
@@ -244,7 +249,7 @@ class Throttle:
             user_id = None if account is None else account.id
             audit.record(audit.Event.PASSWORD_GUESSING, user_id, counted_by=bucket.value, failures=failures)
 
-        attempt = _Counted(self._database, row, patience, refuse, report)
+        attempt = _Counted(self._database, bucket, row, patience, refuse, report)
         if self._mode is ThrottleMode.ENFORCE:  # before a place in the queue is taken for nothing
             attempt.look()
         return attempt

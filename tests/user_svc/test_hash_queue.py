@@ -79,7 +79,9 @@ class Calls:
         self.threads = ThreadPoolExecutor(300)
         self.cancels: list[Callable[[], None]] = []
 
-    def start(self, password: str = "password", remaining: float | None = LONG) -> Future[str]:
+    def start(
+        self, password: str = "password", remaining: float | None = LONG, *, preferred: bool = False
+    ) -> Future[str]:
         """Return the call once it is on a core or in the queue.
 
         Raises:
@@ -87,7 +89,7 @@ class Calls:
         """
         depth = waiting()
         began = len(self.hasher.started)
-        call = self.threads.submit(self._call, password, remaining)
+        call = self.threads.submit(self._call, password, remaining, preferred)
         wait_until(lambda: call.done() or waiting() > depth or len(self.hasher.started) > began)
         if call.done():
             call.result()
@@ -105,8 +107,8 @@ class Calls:
         """Take all cores."""
         return [self.start() for _ in range(SLOTS)]
 
-    def _call(self, password: str, remaining: float | None) -> str:
-        with self.queue.admit(remaining, self._on_cancel, hashes=1) as admission:
+    def _call(self, password: str, remaining: float | None, preferred: bool) -> str:
+        with self.queue.admit(remaining, self._on_cancel, hashes=1, preferred=preferred) as admission:
             return admission.hash(password)
 
     def _on_cancel(self, cancel: Callable[[], None]) -> bool:
@@ -175,6 +177,36 @@ def test_admitted_calls_are_served_in_order(make_calls: Callable[[int], Calls], 
     for call in started:
         call.result(LONG)
     assert hasher.started == order
+
+
+def test_every_second_turn_is_a_preferred_one(make_calls: Callable[[int], Calls], hasher: ControlledHasher) -> None:
+    calls = make_calls(1)
+    started = [calls.start("running")]
+    started += [calls.start(f"other {number}") for number in range(5)]
+    started += [calls.start(f"preferred {number}", preferred=True) for number in range(3)]
+    hasher.proceed.set()
+    for call in started:
+        call.result(LONG)
+    waited = ["preferred 0", "other 0", "preferred 1", "other 1", "preferred 2", "other 2", "other 3", "other 4"]
+    assert hasher.started == ["running", *waited]
+
+
+def test_a_preferred_call_has_room_when_others_have_none(
+    make_calls: Callable[[int], Calls], hasher: ControlledHasher
+) -> None:
+    calls = make_calls(1)
+    calls.flood(remaining=10.0)  # 2 s each, and the first may be done at once
+    with pytest.raises(OverloadedError):
+        calls.queue.require_room(10.0, hashes=1)
+    calls.queue.require_room(10.0, hashes=1, preferred=True)
+    # behind the one that runs and, since the lanes take turns, one preferred and two others
+    calls.start("preferred", preferred=True)
+    with pytest.raises(OverloadedError):
+        calls.start(remaining=9.9, preferred=True)
+    calls.start("in time", remaining=10.0, preferred=True)
+    hasher.proceed.set()
+    wait_until(lambda: "in time" in hasher.started)
+    assert hasher.started.index("in time") <= 4
 
 
 def test_late_calls_are_refused_at_once(calls: Calls) -> None:

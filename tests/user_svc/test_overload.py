@@ -1,5 +1,6 @@
 """More passwords than can be hashed."""
 
+import secrets
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,19 @@ def test_flood_is_refused_while_other_calls_continue(tmp_path: Path) -> None:
         assert client.metric("password_hash_rejected_total") >= len(refused)
         wait_until(lambda: client.metric("password_hash_queue_depth") == 0)
         assert client.login("alice").code == 200
+
+
+def test_known_devices_do_not_wait_behind_a_flood(tmp_path: Path) -> None:
+    env = {"HASH_SLOTS": "1", "BCRYPT_COST": "12", "THROTTLE_MODE": "observe"}
+    with Process("user_svc", env=env, cwd=tmp_path) as process, ready_client(process) as client:
+        user_id = client.register("alice").user_id
+        device = user_pb2.Device(user_id=user_id, generation=0, id=secrets.token_bytes(16))
+        calls = flood(client, FLOOD, deadline=5)
+        wait_until(lambda: client.metric("password_hash_rejected_total") > 0)
+        assert client.login("alice", device=device).code == 200
+        assert client.metric("password_hash_queue_depth") > 0, "the flood was over before anything could be seen"
+        for call in calls:
+            call.cancel()
 
 
 def test_callers_that_have_gone_cost_no_hash(tmp_path: Path) -> None:
