@@ -179,8 +179,12 @@ def test_throttling_and_overload_are_told_apart(account: Account, users: UsersSt
             answer = each()
             assert (answer.status_code, answer.json()["msg"]) == (503, "服务繁忙，请稍后重试")
             assert 7 <= int(answer.headers["retry-after"]) <= 11
-    ours = [record for record in gateway.records[lines:] if record["message"] == "the user service did not answer"]
-    assert len(ours) == 2 * len(asks)
+
+    def unanswered() -> int:
+        return sum(record["message"] == "the user service did not answer" for record in gateway.records[lines:])
+
+    wait_until(lambda: unanswered() >= 2 * len(asks))
+    assert unanswered() == 2 * len(asks)
     assert 'http_requests_total{method="POST",route="/api/login",status="429"} ' in admin(gateway, "/metrics").text
     problem = {"Accept": "application/problem+json"}
     users.before = refused((REFUSAL, THROTTLED), (RETRY_AFTER, "17"))

@@ -166,6 +166,7 @@ def test_it_can_be_watched_first(start_proxied: StartProxied) -> None:
     proxied = start_proxied(TRUSTED_PROXIES="127.0.0.1,::1", THROTTLE_MODE="observe")
     assert {proxied.login("203.0.113.9", "c4naryzq") for _ in range(3 * BURST)} == {401}
     wait_until(lambda: proxied.throttled("/api/login") > BURST / 2, 5, what="the refusals to be counted")
+    proxied.gateway.wait_for("a client exceeds its rate limit")
     lines = [record for record in proxied.gateway.records if record["message"] == "a client exceeds its rate limit"]
     assert len(lines) == 1  # a line a minute for each address and route
     assert {key: lines[0][key] for key in ("level", "client", "route", "mode")} == {
