@@ -45,7 +45,7 @@ coverage: $(DEV) ## run the tests and print the branches that they leave out
 	$(PY) -m coverage erase
 	$(PY) -m coverage run -m pytest -n 2 --dist loadscope $(ARGS)
 	$(PY) -m coverage combine --quiet
-	$(PY) -m coverage report
+	$(PY) -m coverage report --fail-under=$(if $(ARGS),0,95)
 
 faults: $(DEV) ## run the outages at their full length
 	$(PY) -m pytest -m "faults and not exclusive" -n 4 $(ARGS) # they wait, most of the time
