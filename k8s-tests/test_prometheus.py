@@ -33,7 +33,11 @@ LASTING: set[Alert] = {
     for name in ("LoginErrorBudgetBurn", "RequestErrorBudgetBurn")
     for severity in ("critical", "warning")
 }
-PASSING: set[Alert] = {("DatabaseUnavailable", "critical")}
+PASSING: set[Alert] = {
+    ("DatabaseUnavailable", "critical"),
+    ("GatewayFindsNoUserService", "critical"),
+    ("GatewayFindsNoUserService", "warning"),
+}
 
 
 @dataclass

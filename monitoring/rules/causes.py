@@ -44,7 +44,24 @@ def gateway_group() -> dict[str, Any]:
                 description="Prometheus can scrape no gateway, so clients most likely reach none either.",
             ),
             _target_down(GATEWAY),
+            alert(
+                "GatewayFindsNoUserService",
+                "critical",
+                f"max by ({INSTALLATION}) (users_reachable{{{GATEWAY}}}) == 0",
+                wait="1m",
+                summary=f"No gateway {_IN} reaches a user service",
+                description="Registering and logging in are answered by 503. Profiles work.",
+            ),
+            alert(
+                "GatewayFindsNoUserService",
+                "warning",
+                f"users_reachable{{{GATEWAY}}} == 0",
+                wait="1m",
+                summary=f"A gateway {_IN} reaches no user service",
+                description="{{ $labels.instance }} answers registering and logging in by 503. Its log has the cause.",
+            ),
             *_mounted_files(GATEWAY),
+            _authentication_off(GATEWAY),
             alert(
                 "RegistrySnapshotStale",
                 "warning",
@@ -118,6 +135,7 @@ def users_group() -> dict[str, Any]:
             ),
             _target_down(USERS),
             *_mounted_files(USERS),
+            _authentication_off(USERS),
             alert(
                 "RegistryNoLease",
                 "critical",
@@ -245,6 +263,20 @@ def _target_down(selector: str) -> Rule:
         wait="2m",
         summary=f"An instance of {{{{ $labels.job }}}} {_IN} cannot be scraped",
         description="{{ $labels.instance }} does not answer on its admin port. The other instances carry its load.",
+    )
+
+
+def _authentication_off(selector: str) -> Rule:
+    return alert(
+        "RegistryAuthenticationOff",
+        "warning",
+        f"max by ({INSTALLATION}) (registry_auth_off{{{selector}}}) == 1",
+        wait="5m",
+        summary=f"The etcd of {{{{ $labels.job }}}} {_IN} checks no passwords",
+        description=(
+            "ETCD_USERNAME is set, but etcd's authentication is off: anyone who reaches etcd can register instances, "
+            "which then receive calls."
+        ),
     )
 
 

@@ -40,15 +40,23 @@ JSON = {"Content-Type": "application/json"}
 METHODS = ("GET", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "POST", "BREW")
 PATHS = ("/ping", "/api/register", "/api/login", "/api/profile", "/docs", "/openapi.json")
 
-MOMENTARY: dict[str, set[Alert]] = {
-    "leases revoked by hand": {("RegistryNoLease", "critical")},
-    "a table is locked": {("DatabasePoolExhausted", "warning")},
-}
-"""Pending while a fault goes on, and no longer when it has been done."""
+ETCD_ROOT = "root-password"
+ETCD_USER = ("services", "services-password")
 
 
 def both(name: str) -> set[Alert]:
     return {(name, "critical"), (name, "warning")}
+
+
+UNAUTHENTICATED: set[Alert] = {("RegistryAuthenticationOff", "warning")}
+"""What is raised from the beginning: etcd's authentication has not been enabled yet."""
+
+MOMENTARY: dict[str, set[Alert]] = {
+    "leases revoked by hand": {("RegistryNoLease", "critical")},
+    "a table is locked": {("DatabasePoolExhausted", "warning")},
+    "the gateway is killed": both("GatewayFindsNoUserService"),
+}
+"""Pending while a fault goes on, and no longer when it has been done."""
 
 
 @dataclass
@@ -152,12 +160,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         key.write_text(secrets.token_hex(32))
         env = {"DB_DSN": database.url, "HASH_SLOTS": "2", "REGISTRY_TTL": "10", "FILE_POLL_INTERVAL": "0.5"}
         env |= {"JWT_SECRET": "", "JWT_SECRET_FILE": str(key)} | certificates.mount.env("GRPC_TLS")
+        env |= dict(zip(("ETCD_USERNAME", "ETCD_PASSWORD"), ETCD_USER, strict=True))
         platform = stack.enter_context(Platform(etcd, folder, env=env))
         with platform.client() as client:
             assert client.post("/api/register", json=ACCOUNT).status_code == 200
             token = client.post("/api/login", json=ACCOUNT).json()["token"]
         watch = stack.enter_context(Prometheus(_config(platform), tmp_path_factory.mktemp("prometheus")))
-        wait_until(lambda: len(watch.query("up == 1")) == 2 and not watch.raised, 20, what="both to be scraped")
+        wait_until(
+            lambda: len(watch.query("up == 1")) == 2 and watch.raised == UNAUTHENTICATED, 20, what="both to be scraped"
+        )
         setup = Setup(etcd, server, database, platform, certificates, watch)
         with Traffic(partial(_mixture, platform.url, token), rate=4) as traffic:
             _everything_goes_wrong(setup, traffic, key)
@@ -275,6 +286,10 @@ class Faults:
             wait_until(failed, 10, what="the file to be read")
         self._scene.certificates.renew()
 
+    def enable_authentication(self) -> None:
+        name, password = ETCD_USER
+        self._scene.etcd.enable_auth(ETCD_ROOT, {name: (password, "readwrite", self._platform.prefix)})
+
     def read_only(self, value: int) -> None:
         self._scene.server.execute(f"SET GLOBAL read_only = {value}")
 
@@ -299,6 +314,8 @@ class Faults:
 def _everything_goes_wrong(setup: Setup, traffic: Traffic, key: Path) -> None:
     faults = Faults(setup, traffic)
     platform = setup.platform
+    setup.act("etcd accepts anyone", lambda: traffic.wait_for(4), set(), passing=UNAUTHENTICATED)
+    setup.over(faults.enable_authentication)
     setup.act("a quiet day", lambda: traffic.wait_for(40), set())
     setup.act("an instance comes and goes", faults.coming_and_going, set())
     setup.act(
@@ -329,7 +346,8 @@ def _everything_goes_wrong(setup: Setup, traffic: Traffic, key: Path) -> None:
         "the database is killed",
         setup.server.kill,
         set(),
-        passing={("DatabaseUnavailable", "critical"), ("RevocationsStale", "warning")},
+        passing={("DatabaseUnavailable", "critical"), ("RevocationsStale", "warning")}
+        | both("GatewayFindsNoUserService"),
     )
     setup.over(setup.server.start)
     setup.act(
@@ -357,6 +375,7 @@ def _everything_goes_wrong(setup: Setup, traffic: Traffic, key: Path) -> None:
         "the user service is killed",
         platform.users[0].kill,
         {("UserServiceDown", "critical"), ("TargetDown", "warning")},
+        passing=both("GatewayFindsNoUserService"),
     )
     setup.act("the gateway is killed", platform.gateways[0].kill, {("GatewayDown", "critical")})
 
