@@ -16,6 +16,7 @@ from service_kit.telemetry.access_log import ALWAYS_LOGGED, AccessLog
 from service_kit.telemetry.context import (
     LOG_RANDOM,
     METADATA_KEY,
+    NO_SPAN,
     TRACEPARENT,
     TRACESTATE,
     RequestContext,
@@ -35,7 +36,7 @@ _LEVELS = {
 """Of the line of a call; that of every other status is a warning."""
 
 _POLLED = {"ListRevocations"}
-"""Methods that each gateway calls once a second: logged at DEBUG."""
+"""Methods that each gateway calls once a second: logged at DEBUG, and not traced."""
 
 _FAULTS = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL}
 """Those that the conventions call a server's errors; the others are its caller's."""
@@ -119,7 +120,8 @@ class CallInterceptor(grpc.ServerInterceptor):
 
         def call_in_context(request: Any, context: grpc.ServicerContext, request_context: RequestContext) -> Any:
             started = time.perf_counter()
-            span = tracing.start_server_span(name, {"rpc.system.name": "grpc", "rpc.method": name})
+            attributes = {"rpc.system.name": "grpc", "rpc.method": name}
+            span = NO_SPAN if method in _POLLED else tracing.start_server_span(name, attributes)
             answer: Any = None
             code, details = grpc.StatusCode.OK, ""
             fields: dict[str, object] = {}

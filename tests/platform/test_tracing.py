@@ -164,6 +164,13 @@ def test_valid_client_ids_become_trace_ids(client: httpx.Client, receiver: Recei
     assert (span.name, span.parent) == ("GET /ping", "")
 
 
+def test_polls_of_the_feed_make_no_spans(traced: Platform, client: httpx.Client, receiver: Receiver) -> None:
+    polled = line(traced.users[0], message="call", method="ListRevocations")
+    receiver.trace(client.post("/api/login", json=account()).headers["x-trace-id"], LOGIN_SPANS)  # later than the poll
+    assert "span_id" not in polled
+    assert not {"user.v1.UserService/ListRevocations", "SELECT revocations"} & {span.name for span in receiver.spans}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "name", "status", "method_said"),
     [
