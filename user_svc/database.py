@@ -19,6 +19,7 @@ from user_svc.database_errors import (
     DEMOTED,
     DatabaseUnavailableError,
     RolledBackError,
+    UnknownOutcomeError,
     code_name,
     code_of,
     is_rolled_back,
@@ -141,17 +142,25 @@ class Database:
     def transaction(self, query: str, summary: str) -> Iterator[Connection]:
         """Lend a connection as connection() does, for statements that are committed together or not at all.
 
-        When the connection is lost, it is unknown whether they were committed.
+        Raises:
+            UnknownOutcomeError: when the answer to COMMIT was lost; else as connection() does.
         """
-        with self.connection(query, summary) as connection:
-            # SQLite: a transaction that begins by reading could not go on to write beside another one's writing
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if self.source.file else "BEGIN")
-            try:
-                yield connection
-                connection.exec_driver_sql("COMMIT")
-            except BaseException:
-                connection.invalidate()  # which rolls back, also where no answer to ROLLBACK would come
+        is_committing = False
+        try:
+            with self.connection(query, summary) as connection:
+                # SQLite: a transaction that begins by reading could not go on to write beside another one's writing
+                connection.exec_driver_sql("BEGIN IMMEDIATE" if self.source.file else "BEGIN")
+                try:
+                    yield connection
+                    is_committing = True
+                    connection.exec_driver_sql("COMMIT")
+                except BaseException:
+                    connection.invalidate()  # which rolls back, also where no answer to ROLLBACK would come
+                    raise
+        except DatabaseUnavailableError as error:
+            if not is_committing or isinstance(error, RolledBackError):
                 raise
+            raise UnknownOutcomeError(str(error)) from None
 
     def renew(self) -> None:
         """Replace each connection before it is lent again: another server may be behind the address."""

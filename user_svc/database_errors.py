@@ -27,6 +27,10 @@ class RolledBackError(DatabaseUnavailableError):
     """The database refused a statement or rolled it back: it can be executed again."""
 
 
+class UnknownOutcomeError(DatabaseUnavailableError):
+    """The answer to a COMMIT was lost: whether the transaction was committed is unknown."""
+
+
 def unavailability(error: SQLAlchemyError) -> str | None:
     """Return why the database cannot be used; None when the error is about the statement."""
     if isinstance(error, sqlalchemy.exc.TimeoutError):

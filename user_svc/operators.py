@@ -19,7 +19,7 @@ from user_svc.accounts import AccountStore, Listed, is_erased
 from user_svc.audit import Event
 from user_svc.config import DatabaseSettings
 from user_svc.database import Database
-from user_svc.database_errors import DatabaseUnavailableError, code_name
+from user_svc.database_errors import DatabaseUnavailableError, UnknownOutcomeError, code_name
 from user_svc.deadline import Deadline
 from user_svc.new_passwords import Rule
 from user_svc.passwords import Hasher, spellings
@@ -100,6 +100,11 @@ def run(arguments: argparse.Namespace, settings: DatabaseSettings) -> int:
         return _fail(str(refusal))
     except TimeoutError:
         return _fail(f"{settings.database_variable}: the database did not answer in {_SECONDS:.0f} s; try again")
+    except UnknownOutcomeError as error:
+        return _fail(
+            f"{settings.database_variable}: the connection was lost during the commit ({error}), so it is not known "
+            "whether the change was made; run the command again"
+        )
     except (DatabaseUnavailableError, SQLAlchemyError) as error:
         cause = code_name(error) if isinstance(error, SQLAlchemyError) else str(error)
         return _fail(

@@ -10,7 +10,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,10 @@ import pytest
 
 from protos.user.v1 import user_pb2
 from service_kit.settings import load
+from tests.support.mariadb import Database as Scratch
 from tests.support.mariadb import Server
 from tests.support.process import ROOT, Process
+from tests.support.tcp_proxy import TcpProxy
 from tests.user_svc.client import PASSWORD, Client, ready_client
 from tests.user_svc.sessions.support import execute
 from user_svc import audit, deadline, dsn, operators, schema
@@ -69,18 +71,18 @@ class Standard(io.TextIOWrapper):
         super().__init__(io.BytesIO(text))
 
 
-class Thinking(Standard):
-    """A terminal at which somebody takes a minute to answer; `patch` moves the clock of deadlines."""
+class Terminal(Standard):
+    """A terminal, on which `meanwhile` is called before the answer."""
 
-    def __init__(self, text: bytes, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, text: bytes, meanwhile: Callable[[], object]) -> None:
         super().__init__(text)
-        self._patch = patch
+        self._meanwhile = meanwhile
 
     def isatty(self) -> bool:
         return True
 
     def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # as of its base class
-        self._patch.setattr(deadline, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 60))
+        self._meanwhile()
         return super().readline(size)
 
 
@@ -356,8 +358,30 @@ def test_a_question_is_asked_on_a_terminal(desk: Desk, name: str) -> None:
 @pytest.mark.parametrize("command", ["erase", "reset-password"])
 def test_answers_may_take_their_time(desk: Desk, name: str, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.register(name)
-    done = desk.users(command, name, stdin=Thinking(b"y\n", monkeypatch))
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + 60)
+    done = desk.users(command, name, stdin=Terminal(b"y\n", lambda: monkeypatch.setattr(deadline, "time", later)))
     assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize("delivered", [True, False], ids=["committed", "not committed"])
+def test_a_lost_commit_is_reported_as_unknown(database: Scratch, tmp_path: Path, *, delivered: bool) -> None:
+    with (
+        TcpProxy(database.server.port) as proxy,
+        Process("user_svc", env={"DB_DSN": database.go_dsn}, cwd=tmp_path) as process,
+        ready_client(process) as client,
+    ):
+        desk = Desk(client, tmp_path, {"DB_DSN": database.go_dsn_by(proxy.port)})
+        desk.register("alice")
+        terminal = Terminal(b"y\n", lambda: proxy.lose(b"COMMIT", delivered=delivered))
+        lost = desk.users("reset-password", "alice", stdin=terminal)
+        assert (lost.code, lost.out, lost.audit) == (1, "", [])
+        assert lost.err.endswith(
+            "error: DB_DSN: the connection was lost during the commit (CR_SERVER_LOST), so it is not known whether the "
+            "change was made; run the command again\n"
+        )
+        assert client.login("alice").code == (401 if delivered else 200)
+        again = desk.users("reset-password", "alice", "--yes")
+        assert client.login("alice", again.out.strip()).code == 200
 
 
 def test_a_database_that_is_not_there_is_named(tmp_path: Path) -> None:
