@@ -244,7 +244,7 @@ class HashQueue:
                 already (ServicerContext.add_callback).
             hashes: how many new hashes the admission will ask for.
             checks: how many checks, each reckoned as a refusal.
-            preferred: whether every second place is its, whoever waits.
+            preferred: whether it waits in the lane of preferred calls.
 
         Raises:
             OverloadedError: when they could not be done by the deadline.

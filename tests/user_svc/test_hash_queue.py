@@ -191,7 +191,7 @@ def test_every_second_turn_is_a_preferred_one(make_calls: Callable[[int], Calls]
     assert hasher.started == ["running", *waited]
 
 
-def test_a_preferred_call_has_room_when_others_have_none(
+def test_preferred_calls_have_room_when_others_have_none(
     make_calls: Callable[[int], Calls], hasher: ControlledHasher
 ) -> None:
     calls = make_calls(1)
