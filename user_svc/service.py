@@ -11,6 +11,7 @@ from user_svc import audit, fields, metrics, new_passwords
 from user_svc.accounts import AccountStore
 from user_svc.audit import Event
 from user_svc.deadline import Deadline
+from user_svc.dsn import TIMEOUT
 from user_svc.hash_queue import CALL_SECONDS, Admission, HashQueue
 from user_svc.monitor import DatabaseMonitor
 from user_svc.new_passwords import PasswordCheck
@@ -168,7 +169,8 @@ class UserService(SessionService):
 
         `change` returns None when the account is not any more as it was read.
         """
-        with self._try(account.username, account, password, request, context, hashes=hashes) as (admission, matching):
+        attempt = self._try(account.username, account, password, request, context, hashes=hashes, reserve=TIMEOUT)
+        with attempt as (admission, matching):
             if matching is None:
                 return None
             if (done := change(account, admission)) is not None:
@@ -189,14 +191,19 @@ class UserService(SessionService):
         context: grpc.ServicerContext,
         *,
         hashes: int = 0,
+        reserve: float = 0.0,
     ) -> Iterator[tuple[Admission, str | None]]:
-        """Check a password, and lend its place in the queue with the spelling that matches, None when none does."""
+        """Check a password, and lend its place in the queue with the spelling that matches, None when none does.
+
+        The hashes must be done `reserve` seconds before the call's deadline.
+        """
         candidates = spellings(password)
         device = request.device if request.HasField("device") else None
         attempt = self._throttle.attempt(username, account, device, partial(_patience, context))
         stored = account.password_hash if account else None
+        remaining = context.time_remaining()
         with self._queue.admit(
-            context.time_remaining(),
+            None if remaining is None else remaining - reserve,
             context.add_callback,
             hashes=hashes,
             checks=len(candidates),

@@ -7,12 +7,24 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
+import grpc
 import pytest
 from prometheus_client import REGISTRY
 
+from protos.user.v1 import user_pb2, user_pb2_grpc
+from service_kit.settings import ThrottleMode
 from tests.support.wait import wait_until
+from tests.user_svc.client import PASSWORD, SERVICE, code_of
+from user_svc.accounts import AccountStore
+from user_svc.calls import CallInterceptor
+from user_svc.database import Database
 from user_svc.hash_queue import Admission, HashQueue, OverloadedError
+from user_svc.monitor import DatabaseMonitor
 from user_svc.passwords import Hasher, cost_of
+from user_svc.service import UserService
+from user_svc.sessions import SessionStore
+from user_svc.store import Store
+from user_svc.throttle import Throttle
 
 COST = 6
 SLOTS = 2
@@ -331,6 +343,52 @@ def test_waiting_ends_with_the_deadline(calls: Calls) -> None:
     with pytest.raises(TimeoutError):
         hurried.result(LONG)
     assert waiting() == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "request_of", "work"),
+    [
+        ("DeleteAccount", lambda user_id: user_pb2.DeleteAccountRequest(user_id=user_id, password=PASSWORD), 1),
+        (
+            "ChangePassword",
+            lambda user_id: user_pb2.ChangePasswordRequest(
+                user_id=user_id, current_password=PASSWORD, new_password="ripe-avocado"
+            ),
+            2,
+        ),
+    ],
+)
+def test_no_hash_leaves_too_little_time_for_the_change(
+    opened: Database,
+    make_calls: Callable[[int], Calls],
+    hasher: ControlledHasher,
+    method: str,
+    request_of: Callable[[int], Any],
+    work: int,
+) -> None:
+    hasher.calibrated = (LONG - 1) / 2 / (1 + work)  # planned as twice that, so that the last one ends 1 s before LONG
+    calls = make_calls(1)
+    monitor = DatabaseMonitor(opened, "DATA_DIR", lambda: None)
+    store, accounts, sessions = Store(opened), AccountStore(opened), SessionStore(opened)
+    throttle = Throttle(opened, ThrottleMode.OFF)
+    server = grpc.server(calls.threads, interceptors=[CallInterceptor(SERVICE, monitor.ask)])
+    service = UserService(store, accounts, sessions, calls.queue, throttle, monitor)
+    user_pb2_grpc.add_UserServiceServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    monitor.start()
+    try:
+        wait_until(lambda: monitor.writable)
+        user_id = store.add("alice", OLD_HASH)
+        calls.start("running")
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as refused:
+            getattr(user_pb2_grpc.UserServiceStub(channel), method)(request_of(user_id), timeout=LONG)
+        assert code_of(refused.value) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert hasher.started == ["running"]
+    finally:
+        hasher.proceed.set()
+        monitor.stop(LONG)
+        server.stop(0).wait()
 
 
 def test_hash_that_would_be_late_is_not_started(calls: Calls, hasher: ControlledHasher) -> None:
