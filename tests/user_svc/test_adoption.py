@@ -112,6 +112,7 @@ def test_a_table_of_another_kind_is_refused(
         f"{COMMON}, team int, CONSTRAINT t FOREIGN KEY (team) REFERENCES teams (id)",
         f"{COMMON}, created_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP, updated_at timestamp NULL",
         f"{COMMON}, created_at datetime NOT NULL, UNIQUE every (id, created_at)",
+        f"{COMMON}, disabled_at timestamp NULL, generation bigint NOT NULL DEFAULT 0",
         f"{ID.replace('bigint unsigned', 'int')}, username varchar(64) COLLATE utf8mb4_swedish_ci UNIQUE, {PASSWORD}",
         f"{ID}, username varchar(64) CHARSET latin1 COLLATE latin1_swedish_ci UNIQUE, {PASSWORD}",
         f"{ID}, username varchar(64) COLLATE utf8mb4_uca1400_as_ci, {PASSWORD}",

@@ -249,6 +249,16 @@ def test_later_revisions_cut_short_are_taken_up_again(database: Scratch, done: s
             "0001",
         ),
         (
+            TO_ADOPT.replace("password", "generation tinyint NOT NULL DEFAULT 0, password"),
+            "a column generation that is not an INT UNSIGNED NOT NULL of 0 by default; rename it",
+            "0001",
+        ),
+        (
+            TO_ADOPT.replace("password", "generation int unsigned DEFAULT 0, password"),
+            "a column generation that is not an INT UNSIGNED NOT NULL of 0 by default; rename it",
+            "0001",
+        ),
+        (
             TO_ADOPT.replace("password", "disabled_at int, password"),
             "a column disabled_at that is not a DATETIME",
             "0001",

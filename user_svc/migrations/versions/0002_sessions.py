@@ -44,17 +44,19 @@ def _added() -> tuple["sa.Column[object]", ...]:
 
 
 def _column_problems(held: "dict[str, sa.engine.interfaces.ReflectedColumn]") -> Iterator[str]:
-    """Name the columns of an adopted table with the name of one of ours and are something else."""
-    kinds: dict[str, tuple[type[object], str]] = {
-        "disabled_at": (sa.DateTime, "a DATETIME that is NULL by default"),
-        "generation": (sa.Integer, "an INT UNSIGNED of 0 by default"),
-        "generation_at": (sa.DateTime, "a DATETIME that is NULL by default"),
+    """Name the columns of an adopted table that have the name of one of ours and are something else."""
+    moment, number = (sa.DateTime,), (sa.INTEGER, sa.BIGINT)
+    kinds: dict[str, tuple[tuple[type[object], ...], str]] = {
+        "disabled_at": (moment, "a DATETIME that is NULL by default"),
+        "generation": (number, "an INT UNSIGNED NOT NULL of 0 by default"),
+        "generation_at": (moment, "a DATETIME that is NULL by default"),
     }
     for name, (kind, needed) in kinds.items():
         if (column := held.get(name)) is None:
             continue
         default = str(column.get("default") or "NULL").strip("'\"()").upper()
-        if not isinstance(column["type"], kind) or default != ("0" if kind is sa.Integer else "NULL"):
+        expected = ("NULL", True) if kind is moment else ("0", False)
+        if not isinstance(column["type"], kind) or (default, column["nullable"]) != expected:
             yield f"the table users has a column {name} that is not {needed}; rename it"
 
 
