@@ -30,6 +30,7 @@ _client_throttled = Counter(
 
 _connections = Gauge("http_connections", "Connections of clients.")
 _refused_connections = Counter("http_connections_refused", "Connections beyond the limit, closed at once.")
+_refused_requests = Counter("http_requests_refused", "Requests that the HTTP server refused by itself.", ["status"])
 
 _users_reachable = Gauge("users_reachable", "1 while a call could be sent to a user service, otherwise 0.")
 _endpoints = Gauge("registry_endpoints", "Instances in use.", ["service"])
@@ -59,6 +60,8 @@ for _result in ("ok", "malformed", "unknown_key", "bad_mac"):
     _refresh_checks.labels(_result)
 for _result in ("taken", "failed"):
     _key_reloads.labels(_result)
+for _status in ("400", "408", "431"):
+    _refused_requests.labels(_status)
 
 
 class Tokens(Collector):
@@ -196,6 +199,11 @@ def follow_connections(count: Callable[[], int]) -> None:
 def connection_refused() -> None:
     """Count a connection beyond the limit."""
     _refused_connections.inc()
+
+
+def request_refused(status: int) -> None:
+    """Count a request that is not HTTP, or exceeds a limit of the HTTP server."""
+    _refused_requests.labels(str(status)).inc()
 
 
 def follow_registry(service: str, age: Callable[[], float]) -> None:

@@ -1,17 +1,20 @@
 """uvicorn's HTTP/1.1 protocol with limits on a connection's memory and time."""
 
 import asyncio
+import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from gateway_svc import metrics
 from gateway_svc.http_server import hang_up
 from gateway_svc.http_server.connections import ConnectionLimit
 from gateway_svc.http_server.response import Response
 from gateway_svc.http_server.transport import LingeringTransport
+from service_kit.telemetry.line_limiter import LineLimiter
 
 MAX_FIELDS = 100
 """Header fields of a request."""
@@ -37,6 +40,8 @@ _INVALID = (400, "Invalid HTTP request received.")
 _INVALID_HOST = (400, "A request needs exactly one valid Host field.")
 _HEAD_TOO_SLOW = (408, "Request head took too long.")
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -47,6 +52,7 @@ class Limits:
     stall_timeout: float
     """Seconds for which a client may leave an answer unread."""
     connections: ConnectionLimit
+    refusal_lines: LineLimiter = field(default_factory=lambda: LineLimiter(logger, "refusal"))
 
 
 class Protocol(HttpToolsProtocol):
@@ -312,7 +318,9 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, message: str) -> None:
         """Answer and close after the answers to the requests before; drop what else is received."""
-        self.logger.warning(message, extra={"status": status})
+        metrics.request_refused(status)
+        if self._limits.refusal_lines.admit(status):
+            logger.warning(message, extra={"status": status})
         self._refusal = (status, message)
         self._pending = b""
         if self.transport.unread:

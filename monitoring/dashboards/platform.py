@@ -98,9 +98,13 @@ def build() -> Dashboard:
             graph(
                 "How is it answered?",
                 "Requests by status. 401 is a wrong password or token, 400 a body that breaks the contract, 409 a "
-                "name that is taken.",
+                "name that is taken. `refused` are requests that reach no operation: malformed (400), with a head that "
+                "is too slow (408) or too large (431).",
                 "reqps",
-                {"{{status}}": rate("http_requests_total", GATEWAYS, "status")},
+                {
+                    "{{status}}": rate("http_requests_total", GATEWAYS, "status"),
+                    "{{status}} refused": rate("http_requests_refused_total", GATEWAYS, "status"),
+                },
                 stacked=True,
             )
         )

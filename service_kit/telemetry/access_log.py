@@ -5,27 +5,21 @@ else that is done for a short request.
 """
 
 import asyncio
-import atexit
 import logging
 import random
 import re
-import threading
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 
 import orjson
 
 from service_kit.telemetry import logs
 from service_kit.telemetry.context import current
+from service_kit.telemetry.line_limiter import LineLimiter
 from service_kit.telemetry.stderr import StderrHandler
 
 ALWAYS_LOGGED = (401, 403, 409, 429)
 """Codes of requests that succeeded for us, logged whatever the share is: signs of guessing."""
-LIMIT = 50
-"""Lines that are written whatever the share is, for each status and second at most."""
-SUMMARY_DELAY = 1.0
-"""Seconds after which suppressed lines are reported."""
 
 _RANGE = 2**32
 _RANDOM = re.compile("[0-9a-f]{8}")
@@ -50,7 +44,7 @@ class AccessLog:
         self._bound = round(share * _RANGE)
         self._loop = loop
         self._handler, self._static = _json_output()
-        self._limiter = _Limiter(self._report)
+        self._limiter = LineLimiter(self._logger, message)
 
     def draw(self, received: str | None = None) -> int | None:
         """Return the random number that decides whether a request is logged; None where no number is needed.
@@ -65,8 +59,7 @@ class AccessLog:
     def log(self, fields: Mapping[str, object], level: int = logging.INFO, *, always: Hashable | None = None) -> None:
         """Write the line of the current request, if it is in the share.
 
-        With `always`, a status, it is written whatever the share, for LIMIT requests a second of that status. The rest
-        is counted in one line within SUMMARY_DELAY.
+        With `always`, a status, it is written whatever the share, as far as LineLimiter admits lines of that status.
         """
         if not self._logger.isEnabledFor(level):
             return
@@ -91,41 +84,6 @@ class AccessLog:
         if span_id := request.span.id:
             record["span_id"] = span_id
         self._handler.write(_line(record), self._loop)
-
-    def _report(self, status: Hashable, count: int) -> None:
-        fields = {"status": status, "count": count}
-        self._logger.warning("%s lines suppressed", self._message, extra=fields)
-
-
-class _Limiter:
-    """Admits LIMIT lines of each status in any second, and reports how many more there were."""
-
-    def __init__(self, report: Callable[[Hashable, int], None]) -> None:
-        self._report = report
-        self._lock = threading.Lock()
-        self._admitted: defaultdict[Hashable, deque[float]] = defaultdict(lambda: deque(maxlen=LIMIT))
-        self._suppressed: Counter[Hashable] = Counter()
-        atexit.register(self._flush)
-
-    def admit(self, status: Hashable) -> bool:
-        now = time.monotonic()
-        with self._lock:
-            admitted = self._admitted[status]
-            if len(admitted) < LIMIT or now - admitted[0] >= 1:
-                admitted.append(now)
-                return True
-            if not self._suppressed:
-                timer = threading.Timer(SUMMARY_DELAY, self._flush)
-                timer.daemon = True
-                timer.start()
-            self._suppressed[status] += 1
-            return False
-
-    def _flush(self) -> None:
-        with self._lock:
-            suppressed, self._suppressed = self._suppressed, Counter()
-        for status, count in suppressed.items():
-            self._report(status, count)
 
 
 def _json_output() -> tuple[StderrHandler | None, Mapping[str, str]]:

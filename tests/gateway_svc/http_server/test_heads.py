@@ -1,12 +1,17 @@
 """What the head of a request may hold, how long it may take, and whom it must name."""
 
 import socket
+from collections import Counter
+from datetime import datetime
 
 import pytest
 
+from tests.gateway_svc.conftest import StartGateway
 from tests.gateway_svc.http_server.conftest import GET_PING, POST_LOGIN, Connect
+from tests.support.platform import sample
 from tests.support.process import Process
 from tests.support.raw_http import RawClient
+from tests.support.users_stub import UsersStub
 from tests.support.wait import stays
 
 START = b"GET /ping HTTP/1.1\r\nHost: x\r\n"
@@ -225,6 +230,51 @@ def test_malformed_http_is_refused_behind_the_answers_before(
     assert (answer.status, answer.headers["connection"]) == (400, "close")
     assert answer.body == b"Invalid HTTP request received."
     assert client.is_closed()
+
+
+def test_refused_requests_are_counted_by_status(impatient: Process, connect: Connect) -> None:
+    def counts() -> dict[str, float]:
+        statuses = ("400", "408", "431")
+        return {status: sample(impatient, "http_requests_refused_total", status=status) for status in statuses}
+
+    before = counts()
+    assert connect(impatient).ask(GET_PING).status == 200
+    for request, status in (
+        (b"nonsense\r\n", 400),
+        (b"GET /ping HTTP/1.1\r\n\r\n", 400),
+        (POST_LOGIN + b"Transfer-Encoding: chunked\r\n\r\nz\r\n", 400),
+        (START, 408),
+        (START + fields(100) + b"\r\n", 431),
+    ):
+        client = connect(impatient)
+        client.send(request)
+        assert_refused(client, status)
+    assert counts() == {"400": before["400"] + 3, "408": before["408"] + 1, "431": before["431"] + 1}
+
+
+def test_flood_of_refusals_writes_few_lines(start_gateway: StartGateway, users: UsersStub) -> None:
+    gateway = start_gateway(USER_SERVICE_TARGET=users.target)
+    sent = {400: 2000, 431: 1}
+    for head, status in ((b"nonsense\r\n", 400), (START + fields(100) + b"\r\n", 431)):
+        for _ in range(sent[status]):
+            with RawClient(gateway.port) as client:
+                assert client.ask(head).status == status
+    for status, count in sent.items():
+        assert sample(gateway, "http_requests_refused_total", status=str(status)) == count
+    gateway.terminate()
+    assert gateway.wait() == 0
+    causes = {400: "Invalid HTTP request received.", 431: "Request head too large."}
+    lines = [record for record in gateway.records if record["message"] == causes.get(record.get("status", 0))]
+    took = datetime.fromisoformat(lines[-1]["time"]) - datetime.fromisoformat(lines[0]["time"])
+    logged = Counter(record["status"] for record in lines)
+    assert logged[400] <= 50 * (took.total_seconds() + 2)
+    assert logged[431] == 1
+    summaries = [record for record in gateway.records if record["message"] == "refusal lines suppressed"]
+    assert {record["level"] for record in [*lines, *summaries]} == {"WARNING"}
+    assert len(summaries) <= took.total_seconds() + 2
+    for record in summaries:
+        logged[record["status"]] += record["count"]
+    assert logged == sent
 
 
 def test_many_pipelined_requests_are_answered_in_order(gateway: Process, connect: Connect) -> None:
