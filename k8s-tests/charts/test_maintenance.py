@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from manifests import Manifest, RefusedError, containers, of_kind, render, tool
 
-from tests.support.etcd import free_port
-from tests.support.wait import wait_until
+from tests.support.etcd import Etcd
 
 ON = {"snapshot": {"enabled": True}, "defragmentation": {"enabled": True}}
 AUTH = {"registry": {"auth": {"enabled": True}}}
@@ -73,32 +72,15 @@ def test_schedule_is_five_fields_or_a_name(schedule: str) -> None:
 
 
 @pytest.fixture
-def etcd(tmp_path: Path) -> Iterator[str]:
+def etcd(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of an etcd that wants root's password."""
     programs = {name: tool(name) for name in ("etcd", "etcdctl", "etcdutl")}
     if missing := [name for name, path in programs.items() if not path]:
         pytest.skip(f"{' and '.join(missing)}: neither on the PATH nor in the cache of `make cluster`")
-    client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
-    command = [str(programs["etcd"]), f"--data-dir={tmp_path}/etcd", f"--listen-client-urls={client}"]
-    command += [f"--advertise-client-urls={client}", f"--listen-peer-urls={peer}", "--log-level=error"]
-    command += [f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            wait_until(lambda: _etcdctl(client, "endpoint", "health"), 30, what="etcd")
-            for line in (
-                ["user", "add", f"root:{ROOT_PASSWORD}"],
-                ["user", "grant-role", "root", "root"],
-                ["auth", "enable"],
-            ):
-                assert _etcdctl(client, *line), line
-            yield client
-        finally:
-            process.terminate()
-
-
-def _etcdctl(client: str, *arguments: str) -> bool:
-    command = [str(tool("etcdctl")), f"--endpoints={client}", *arguments]
-    return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+    monkeypatch.setattr("tests.support.etcd.PROGRAMS", Path(str(programs["etcd"])).parent)  # the version of the jobs
+    with Etcd() as running:
+        running.enable_auth(ROOT_PASSWORD)
+        yield running.address
 
 
 def _run(container: Manifest, etcd: str, folder: Path, pod: str) -> str:
