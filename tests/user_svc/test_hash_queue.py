@@ -358,7 +358,7 @@ def test_waiting_ends_with_the_deadline(calls: Calls) -> None:
         ),
     ],
 )
-def test_no_hash_leaves_too_little_time_for_the_change(
+def test_hashes_leave_time_for_the_change(
     opened: Database,
     make_calls: Callable[[int], Calls],
     hasher: ControlledHasher,
