@@ -37,10 +37,14 @@ class Match(NamedTuple):
 
 
 class Routes:
-    """The routes of a contract. A path without parameters comes before one with them (OpenAPI 3.0.3, Paths Object)."""
+    """The routes of a contract. A path without parameters comes before one with them (OpenAPI 3.0.3, Paths Object).
+
+    An encoded slash (%2F) separates no segments (RFC 3986, section 2.2).
+    """
 
     def __init__(self) -> None:
-        self._fixed: dict[str, Match] = {}
+        self._fixed: dict[bytes, Match] = {}
+        """By path as it is sent, unless a client encodes characters of it without need."""
         self._templates: dict[int, list[tuple[Sequence[str | None], Route]]] = {}
         self._names: dict[str, list[str]] = {}
 
@@ -57,14 +61,13 @@ class Routes:
         for template, route in routes.items():
             if "GET" in route.operations:
                 route.operations.setdefault("HEAD", route.operations["GET"])
-            if "{" in template:
-                self._add_template(template, route)
-            else:
-                self._fixed[template] = Match(route, _NO_VALUES)
+            self._add_template(template, route)
+            if "{" not in template:
+                self._fixed[template.encode()] = Match(route, _NO_VALUES)
 
     def find(self, scope: Scope) -> Match | None:
         """Return the route for the path of a request."""
-        return self._fixed.get(scope["path"]) or (self._find_template(scope) if self._templates else None)
+        return self._fixed.get(scope.get("raw_path")) or self._find_template(scope)  # type: ignore[arg-type]  # or None
 
     def _add_template(self, template: str, route: Route) -> None:
         names = []

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from starlette.types import Message
 
@@ -90,7 +90,7 @@ class Application:
             "type": "http",
             "method": method,
             "scheme": "http",
-            "path": path,
+            "path": unquote(path),
             "raw_path": path.encode(),
             "query_string": query.encode(),
             "client": ("127.0.0.1", 1),
