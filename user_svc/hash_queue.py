@@ -1,16 +1,15 @@
-"""The queue of passwords to hash: bounded, first come first served, refusing late calls at once.
-
-Calls that are preferred wait in a lane of their own. While both lanes are in use, they are served in turn.
-"""
+"""The queue of passwords to hash: bounded, first come first served, refusing late calls at once."""
 
 import heapq
 import logging
 import math
+import os
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TypeVar
@@ -33,6 +32,10 @@ hashes become slower after their admission: in floods of 150 logins on 2 cores b
 used all cores already by 1.4."""
 _WEIGHT = 0.2
 """Of the newest measurement in the moving average."""
+
+GIVES_WAY = 5
+"""Niceness of hashes that leave three quarters of a core to others that need it, and keep one (sched(7): each step is
+a factor of 1.25)."""
 
 T = TypeVar("T")
 
@@ -70,20 +73,13 @@ class _Cores:
     def __init__(self, count: int) -> None:
         self._lock = threading.Lock()
         self._free = count
-        self._preferred: deque[threading.Event] = deque()
-        self._others: deque[threading.Event] = deque()
-        self._lanes = (self._preferred, self._others)
-        """The one first whose turn it is."""
+        self._waiting: deque[threading.Event] = deque()
 
-    @property
-    def waiting(self) -> int:
-        return len(self._preferred) + len(self._others)
-
-    def acquire(self, turn: threading.Event, *, preferred: bool) -> bool:
+    def acquire(self, turn: threading.Event) -> bool:
         """Set `turn` once a core is free for it; return whether one was free at once."""
         with self._lock:
             if not self._free:
-                (self._preferred if preferred else self._others).append(turn)
+                self._waiting.append(turn)
                 return False
             self._free -= 1
         turn.set()
@@ -92,23 +88,19 @@ class _Cores:
     def release(self, turn: threading.Event) -> None:
         """Give back the core, or leave the queue when it has none yet."""
         with self._lock:
-            for lane in self._lanes:
-                if turn in lane:
-                    lane.remove(turn)
-                    return
-            for lane, other in (self._lanes, self._lanes[::-1]):
-                if lane:
-                    lane.popleft().set()
-                    self._lanes = (other, lane)
-                    return
-            self._free += 1
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+            elif self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._free += 1
 
 
 class Admission:
     """A reserved place in the queue, for as much work as `work` new hashes are.
 
-    Its hashes run in the calling thread, one after the other, on one core that it holds from the first one until the
-    admission ends. wait(), check() and hash() wait for the core and raise
+    Its hashes run one after the other, on one core that it holds from the first one until the admission ends. wait(),
+    check() and hash() wait for the core and raise
 
         TimeoutError: when the call's deadline passed.
         CancelledError: when the client cancelled the call.
@@ -119,28 +111,23 @@ class Admission:
         self,
         hasher: Hasher,
         cores: _Cores,
+        threads: ThreadPoolExecutor,
         estimate: _Estimate,
         clock: Callable[[], float],
         *,
         work: float,
         deadline: float,
-        preferred: bool,
     ) -> None:
         self.work = work
         self.deadline = deadline
-        self.preferred = preferred
         self._hasher = hasher
         self._cores = cores
+        self._threads = threads
         self._estimate = estimate
         self._clock = clock
         self._turn = threading.Event()
         self._queued = False
         self._cancelled = False
-
-    @property
-    def has_core(self) -> bool:
-        """Whether it waits no more."""
-        return self._turn.is_set()
 
     def wait(self) -> None:
         """Wait for the core, and for nothing more."""
@@ -176,16 +163,19 @@ class Admission:
         self.wait()
         with tracing.start_as_current_span("password.hash"):
             started = self._clock()
-            result = job()
+            result = self._threads.submit(job).result()
             seconds = self._clock() - started
         metrics.hash_seconds.observe(seconds)
         return result, seconds
 
     def _wait_for_core(self) -> None:
         self._queued = True
-        at_once = self._cores.acquire(self._turn, preferred=self.preferred)
-        if not self._turn.wait(max(0.0, self.deadline - self._clock())):
-            raise TimeoutError
+        at_once = self._cores.acquire(self._turn)
+        if not at_once:
+            with metrics.hash_queue_depth.track_inprogress():
+                in_time = self._turn.wait(max(0.0, self.deadline - self._clock()))
+            if not in_time:
+                raise TimeoutError
         self._raise_if_cancelled()
         # A core that was free at once hashes whatever the estimate says, for only a hash can correct that.
         if not at_once and self._clock() + self.work * self._estimate.fastest > self.deadline:
@@ -200,29 +190,43 @@ class Admission:
 class HashQueue:
     """Hashes and checks passwords, `slots` at a time."""
 
-    def __init__(self, hasher: Hasher, slots: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` returns seconds, like time.monotonic."""
+    def __init__(
+        self,
+        hasher: Hasher,
+        slots: int,
+        seconds: float,
+        *,
+        niceness: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start empty.
+
+        Args:
+            hasher: does the work.
+            slots: how many hashes run at a time.
+            seconds: how long a new hash takes, as Hasher.calibrate measures it.
+            niceness: added to that of the process while it hashes. Linux only: elsewhere, threads have no own one.
+            clock: returns seconds, like time.monotonic.
+        """
         self._hasher = hasher
         self._slots = slots
         self._clock = clock
         self._cores = _Cores(slots)
-        self._estimate = _Estimate(hasher.calibrate())
+        self._threads = ThreadPoolExecutor(slots, "hash", _raise_niceness, (niceness,))
+        self._estimate = _Estimate(seconds)
         self._lock = threading.Lock()
         self._reserved: dict[Admission, None] = {}  # in the order of their arrival
         self._renewal: threading.Thread | None = None
         self.capacity = min(_MAX_CAPACITY, math.ceil(slots * CALL_SECONDS / _FAST_CORE * hasher.share(14)))
         """Admissions at a time: not even a fast core could do more hashes by their deadlines."""
-        metrics.hash_queue_depth.set_function(lambda: self._cores.waiting)
 
-    def require_room(
-        self, time_remaining: float | None, *, hashes: int = 0, checks: int = 0, preferred: bool = False
-    ) -> None:
+    def require_room(self, time_remaining: float | None, *, hashes: int = 0, checks: int = 0) -> None:
         """Refuse at once what admit() would refuse now: for calls that have to wait for something else first.
 
         Raises:
             OverloadedError: as admit() does.
         """
-        self._require(self._admission(time_remaining, hashes, checks, preferred), reserve=False)
+        self._require(self._admission(time_remaining, hashes, checks), reserve=False)
 
     @contextmanager
     def admit(
@@ -232,7 +236,6 @@ class HashQueue:
         *,
         hashes: int = 0,
         checks: int = 0,
-        preferred: bool = False,
     ) -> Iterator[Admission]:
         """Reserve a place, or refuse at once.
 
@@ -244,13 +247,12 @@ class HashQueue:
                 already (ServicerContext.add_callback).
             hashes: how many new hashes the admission will ask for.
             checks: how many checks, each reckoned as a refusal.
-            preferred: whether it waits in the lane of preferred calls.
 
         Raises:
             OverloadedError: when they could not be done by the deadline.
             CancelledError: when the call is cancelled already.
         """
-        admission = self._admission(time_remaining, hashes, checks, preferred)
+        admission = self._admission(time_remaining, hashes, checks)
         self._require(admission, reserve=True)
         try:
             if not on_cancel(admission.cancel):
@@ -280,6 +282,7 @@ class HashQueue:
         """Wait for a renewal that runs, `timeout` seconds at most."""
         if self._renewal is not None:
             self._renewal.join(timeout)
+        self._threads.shutdown(wait=False)
 
     def _renew(self, admission: Admission, password: str, store: Callable[[str], object]) -> None:
         try:
@@ -291,19 +294,17 @@ class HashQueue:
         except Exception as error:  # noqa: BLE001  # its text may hold the hash
             logger.warning("a stored hash was not renewed", extra={"cause": type(error).__name__})
 
-    def _admission(
-        self, time_remaining: float | None, hashes: int = 0, checks: int = 0, preferred: bool = False
-    ) -> Admission:
+    def _admission(self, time_remaining: float | None, hashes: int = 0, checks: int = 0) -> Admission:
         if time_remaining is None or time_remaining > _NO_DEADLINE:
             time_remaining = CALL_SECONDS
         return Admission(
             self._hasher,
             self._cores,
+            self._threads,
             self._estimate,
             self._clock,
             work=hashes + checks * self._hasher.share(self._hasher.refusal_cost),
             deadline=self._clock() + time_remaining,
-            preferred=preferred,
         )
 
     def _require(self, admission: Admission, *, reserve: bool) -> None:
@@ -318,7 +319,7 @@ class HashQueue:
     def _refusal(self, admission: Admission) -> OverloadedError | None:
         """Return why the admission cannot be had now, None when it can. The lock must be held."""
         free_at = [0.0] * self._slots
-        for before in self._before(admission):
+        for before in self._reserved:
             heapq.heapreplace(free_at, free_at[0] + before.work)
         late = 0.0
         if free_at[0]:
@@ -328,17 +329,13 @@ class HashQueue:
             return None
         return OverloadedError(max(1, math.ceil(late)))
 
-    def _before(self, admission: Admission) -> Iterable[Admission]:
-        """Return what is done first. The lock must be held."""
-        if not admission.preferred:
-            return self._reserved
-        waiting = [each for each in self._reserved if not each.has_core]
-        preferred = [each for each in waiting if each.preferred]
-        others = [each for each in waiting if not each.preferred]
-        running = [each for each in self._reserved if each.has_core]
-        return [*running, *preferred, *others[: len(preferred) + 1]]
-
     def _leave(self, admission: Admission) -> None:
         admission.end()
         with self._lock:
             del self._reserved[admission]
+
+
+def _raise_niceness(by: int) -> None:
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + by)

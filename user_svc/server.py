@@ -25,7 +25,7 @@ from user_svc.accounts import AccountStore
 from user_svc.calls import STATUSES, CallInterceptor
 from user_svc.config import UserSettings
 from user_svc.database import Database
-from user_svc.hash_queue import HashQueue
+from user_svc.hash_queue import GIVES_WAY, HashQueue
 from user_svc.health import Health, Liveness
 from user_svc.monitor import DatabaseMonitor
 from user_svc.passwords import Hasher
@@ -83,13 +83,16 @@ class Server:
             recycle=settings.db_pool_recycle,
         )
         hasher = Hasher(settings.bcrypt_cost)
-        self._hash_queue = HashQueue(hasher, settings.hash_slots or cpu_quota.available())
+        slots, seconds = settings.hash_slots or cpu_quota.available(), hasher.calibrate()
+        queue = HashQueue(hasher, slots, seconds, niceness=GIVES_WAY)
+        owners = HashQueue(hasher, slots, seconds)
+        self._hash_queues = (queue, owners)
         self._registrar: Registrar | None = None
         self._monitor = DatabaseMonitor(self._database, settings.database_variable, self._refresh)
         self._health = Health(
             SERVICE, self._lease_is_held, lambda: self._monitor.answers, lambda: self._monitor.obstacle
         )
-        self._threads = ThreadPoolExecutor(self._hash_queue.capacity + SPARE_THREADS, thread_name_prefix="call")
+        self._threads = ThreadPoolExecutor(queue.capacity + owners.capacity + SPARE_THREADS, thread_name_prefix="call")
         self._grpc = grpc.server(
             self._threads,
             interceptors=[
@@ -106,7 +109,8 @@ class Server:
             store,
             AccountStore(self._database),
             SessionStore(self._database),
-            self._hash_queue,
+            queue,
+            owners,
             throttle,
             self._monitor,
             password_check=settings.password_check,
@@ -172,7 +176,8 @@ class Server:
         self._health.stop()
         self._stored_costs.stop()
         self._purge.stop()
-        self._hash_queue.close(timeout=1.0)
+        for queue in self._hash_queues:
+            queue.close(timeout=1.0)
         self._monitor.stop(timeout=1.0)
         self._database.close()
         self._reader.stop()

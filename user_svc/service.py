@@ -42,16 +42,18 @@ class UserService(SessionService):
         accounts: AccountStore,
         sessions: SessionStore,
         queue: HashQueue,
+        owners: HashQueue,
         throttle: Throttle,
         monitor: DatabaseMonitor,
         *,
         password_check: PasswordCheck = PasswordCheck.CHANGE,
     ) -> None:
-        """`monitor` returns the last known state of the database."""
+        """`owners` is the queue of attempts with a device token of the user's; `monitor` knows the database's state."""
         super().__init__(sessions, monitor)
         self._store = store
         self._accounts = accounts
         self._queue = queue
+        self._owners = owners
         self._throttle = throttle
         self._password_check = password_check
 
@@ -79,9 +81,8 @@ class UserService(SessionService):
             metrics.logins.labels("invalid").inc()
             return user_pb2.LoginResponse(code=400, msg=f"参数错误: {problem}")
         self._monitor.require()
-        self._queue.require_room(
-            context.time_remaining(), checks=len(spellings(request.password)), preferred=request.HasField("device")
-        )
+        queue = self._owners if request.HasField("device") else self._queue
+        queue.require_room(context.time_remaining(), checks=len(spellings(request.password)))
         account = self._store.find(request.username, _patience(context))
         with self._try(request.username, account, request.password, request, context) as (_, password):
             pass
@@ -202,12 +203,12 @@ class UserService(SessionService):
         attempt = self._throttle.attempt(username, account, device, partial(_patience, context))
         stored = account.password_hash if account else None
         remaining = context.time_remaining()
-        with self._queue.admit(
+        queue = self._owners if attempt.is_from_known_device else self._queue
+        with queue.admit(
             None if remaining is None else remaining - reserve,
             context.add_callback,
             hashes=hashes,
             checks=len(candidates),
-            preferred=attempt.is_from_known_device,
         ) as admission:
             admission.wait()
             attempt.claim()

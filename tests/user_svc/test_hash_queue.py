@@ -1,5 +1,6 @@
 """The queue before the cores: who is admitted, in which order, and what an admission is worth."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -18,7 +19,7 @@ from tests.user_svc.client import PASSWORD, SERVICE, code_of
 from user_svc.accounts import AccountStore
 from user_svc.calls import CallInterceptor
 from user_svc.database import Database
-from user_svc.hash_queue import Admission, HashQueue, OverloadedError
+from user_svc.hash_queue import GIVES_WAY, Admission, HashQueue, OverloadedError
 from user_svc.monitor import DatabaseMonitor
 from user_svc.passwords import Hasher, cost_of
 from user_svc.service import UserService
@@ -58,9 +59,6 @@ class ControlledHasher(Hasher):
     def clock(self) -> float:
         return self.now
 
-    def calibrate(self) -> float:
-        return self.calibrated
-
     def hash(self, password: str) -> str:
         self._take(password)
         return "hash"
@@ -91,9 +89,7 @@ class Calls:
         self.threads = ThreadPoolExecutor(300)
         self.cancels: list[Callable[[], None]] = []
 
-    def start(
-        self, password: str = "password", remaining: float | None = LONG, *, preferred: bool = False
-    ) -> Future[str]:
+    def start(self, password: str = "password", remaining: float | None = LONG) -> Future[str]:
         """Return the call once it is on a core or in the queue.
 
         Raises:
@@ -101,7 +97,7 @@ class Calls:
         """
         depth = waiting()
         began = len(self.hasher.started)
-        call = self.threads.submit(self._call, password, remaining, preferred)
+        call = self.threads.submit(self._call, password, remaining)
         wait_until(lambda: call.done() or waiting() > depth or len(self.hasher.started) > began)
         if call.done():
             call.result()
@@ -119,13 +115,25 @@ class Calls:
         """Take all cores."""
         return [self.start() for _ in range(SLOTS)]
 
-    def _call(self, password: str, remaining: float | None, preferred: bool) -> str:
-        with self.queue.admit(remaining, self._on_cancel, hashes=1, preferred=preferred) as admission:
+    def _call(self, password: str, remaining: float | None) -> str:
+        with self.queue.admit(remaining, self._on_cancel, hashes=1) as admission:
             return admission.hash(password)
 
     def _on_cancel(self, cancel: Callable[[], None]) -> bool:
         self.cancels.append(cancel)
         return True
+
+
+class NoteNiceness(Hasher):
+    """Its hashes are the niceness of the thread that makes them."""
+
+    def hash(self, password: str) -> str:
+        return str(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+
+def niceness_of_hashes(queue: HashQueue) -> int:
+    with queue.admit(LONG, never_cancelled, hashes=1) as admission:
+        return int(admission.hash(PASSWORD))
 
 
 def waiting() -> float:
@@ -146,7 +154,7 @@ def make_calls(hasher: ControlledHasher) -> Iterator[Callable[[int], Calls]]:
     made: list[Calls] = []
 
     def make(slots: int) -> Calls:
-        made.append(Calls(HashQueue(hasher, slots, clock=hasher.clock), hasher))
+        made.append(Calls(HashQueue(hasher, slots, hasher.calibrated, clock=hasher.clock), hasher))
         return made[-1]
 
     yield make
@@ -191,34 +199,10 @@ def test_admitted_calls_are_served_in_order(make_calls: Callable[[int], Calls], 
     assert hasher.started == order
 
 
-def test_every_second_turn_is_a_preferred_one(make_calls: Callable[[int], Calls], hasher: ControlledHasher) -> None:
-    calls = make_calls(1)
-    started = [calls.start("running")]
-    started += [calls.start(f"other {number}") for number in range(5)]
-    started += [calls.start(f"preferred {number}", preferred=True) for number in range(3)]
-    hasher.proceed.set()
-    for call in started:
-        call.result(LONG)
-    waited = ["preferred 0", "other 0", "preferred 1", "other 1", "preferred 2", "other 2", "other 3", "other 4"]
-    assert hasher.started == ["running", *waited]
-
-
-def test_preferred_calls_have_room_when_others_have_none(
-    make_calls: Callable[[int], Calls], hasher: ControlledHasher
-) -> None:
-    calls = make_calls(1)
-    calls.flood(remaining=10.0)  # 2 s each, and the first may be done at once
-    with pytest.raises(OverloadedError):
-        calls.queue.require_room(10.0, hashes=1)
-    calls.queue.require_room(10.0, hashes=1, preferred=True)
-    # behind the one that runs and, since the lanes take turns, one preferred and two others
-    calls.start("preferred", preferred=True)
-    with pytest.raises(OverloadedError):
-        calls.start(remaining=9.9, preferred=True)
-    calls.start("in time", remaining=10.0, preferred=True)
-    hasher.proceed.set()
-    wait_until(lambda: "in time" in hasher.started)
-    assert hasher.started.index("in time") <= 4
+def test_hashes_give_way_to_those_of_owners() -> None:
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    niceness = [niceness_of_hashes(HashQueue(NoteNiceness(COST), 1, 1.0, niceness=by)) for by in (0, GIVES_WAY)]
+    assert niceness == [usual, min(usual + GIVES_WAY, 19)]
 
 
 def test_late_calls_are_refused_at_once(calls: Calls) -> None:
@@ -372,7 +356,7 @@ def test_hashes_leave_time_for_the_change(
     store, accounts, sessions = Store(opened), AccountStore(opened), SessionStore(opened)
     throttle = Throttle(opened, ThrottleMode.OFF)
     server = grpc.server(calls.threads, interceptors=[CallInterceptor(SERVICE, monitor.ask)])
-    service = UserService(store, accounts, sessions, calls.queue, throttle, monitor)
+    service = UserService(store, accounts, sessions, calls.queue, calls.queue, throttle, monitor)
     user_pb2_grpc.add_UserServiceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
