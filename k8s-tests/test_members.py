@@ -236,6 +236,8 @@ def test_one_member_becomes_three_with_no_request_lost(
     platform.install()
     page = (CHARTS.parent / "docs" / "etcd.md").read_text()
     (steps,) = re.findall(r"## From one member to three\n.*?```sh\n(.*?)```", page, re.DOTALL)
+    with pytest.raises(HelmError, match=r"replicaCount is 3, and the running etcd has 1.*'From one member to three'"):
+        platform.release.upgrade({**values, "etcd": {**SMALL["etcd"], "replicaCount": 3}})
     with platform.traffic(**STEADY) as traffic:
         traffic.wait_for(20)
         began = time.monotonic()
