@@ -205,6 +205,17 @@ def test_hashes_give_way_to_those_of_owners() -> None:
     assert niceness == [usual, min(usual + GIVES_WAY, 19)]
 
 
+def test_hashes_need_no_right_to_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under a seccomp profile without setpriority."""
+
+    def refuse(*_arguments: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    assert niceness_of_hashes(HashQueue(NoteNiceness(COST), 1, 1.0, niceness=GIVES_WAY)) == usual
+
+
 def test_late_calls_are_refused_at_once(calls: Calls) -> None:
     for _ in range(4):
         calls.start()
