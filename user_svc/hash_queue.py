@@ -33,9 +33,6 @@ used all cores already by 1.4."""
 _WEIGHT = 0.2
 """Of the newest measurement in the moving average."""
 
-GIVES_WAY = 5
-"""Niceness of hashes that leave three quarters of a core to others that need it, and keep one (sched(7): each step is
-a factor of 1.25)."""
 
 T = TypeVar("T")
 

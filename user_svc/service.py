@@ -1,6 +1,6 @@
 """The handlers of user.v1.UserService."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
@@ -18,7 +18,7 @@ from user_svc.new_passwords import PasswordCheck
 from user_svc.passwords import spellings
 from user_svc.sessions import SessionService, SessionStore
 from user_svc.store import Account, NameTakenError, Store
-from user_svc.throttle import Throttle
+from user_svc.throttle import Standing, Throttle
 
 _REFUSAL_SECONDS = 0.5
 """Kept of each call's time, so that the refusal arrives before the deadline."""
@@ -41,19 +41,17 @@ class UserService(SessionService):
         store: Store,
         accounts: AccountStore,
         sessions: SessionStore,
-        queue: HashQueue,
-        owners: HashQueue,
+        queues: Mapping[Standing, HashQueue],
         throttle: Throttle,
         monitor: DatabaseMonitor,
         *,
         password_check: PasswordCheck = PasswordCheck.CHANGE,
     ) -> None:
-        """`owners` is the queue of attempts with a device token of the user's; `monitor` knows the database's state."""
+        """`queues` has one for each standing of an attempt; `monitor` returns the last known state of the database."""
         super().__init__(sessions, monitor)
         self._store = store
         self._accounts = accounts
-        self._queue = queue
-        self._owners = owners
+        self._queues = queues
         self._throttle = throttle
         self._password_check = password_check
 
@@ -65,7 +63,8 @@ class UserService(SessionService):
         self._monitor.require(writable=True)
         if self._store.is_taken(request.username, _patience(context)):
             return _taken()
-        with self._queue.admit(context.time_remaining(), context.add_callback, hashes=1) as admission:
+        queue = self._queues[Standing.USUAL]
+        with queue.admit(context.time_remaining(), context.add_callback, hashes=1) as admission:
             password_hash = admission.hash(request.password)
         try:
             user_id = self._store.add(request.username, password_hash, _patience(context))
@@ -81,8 +80,8 @@ class UserService(SessionService):
             metrics.logins.labels("invalid").inc()
             return user_pb2.LoginResponse(code=400, msg=f"参数错误: {problem}")
         self._monitor.require()
-        queue = self._owners if request.HasField("device") else self._queue
-        queue.require_room(context.time_remaining(), checks=len(spellings(request.password)))
+        standing = self._throttle.presume(request.username, with_device=request.HasField("device"))
+        self._queues[standing].require_room(context.time_remaining(), checks=len(spellings(request.password)))
         account = self._store.find(request.username, _patience(context))
         with self._try(request.username, account, request.password, request, context) as (_, password):
             pass
@@ -94,7 +93,8 @@ class UserService(SessionService):
                 code=401, msg="密码错误", disabled=account is not None and password is not None
             )
         if self._monitor.writable:
-            self._queue.renew(password, account.password_hash, partial(self._store.replace_hash, account))
+            queue = self._queues[Standing.DOUBTFUL]  # the one that gives way to all others
+            queue.renew(password, account.password_hash, partial(self._store.replace_hash, account))
         metrics.logins.labels("success").inc()
         audit.record(Event.LOGIN_SUCCEEDED, account.id)
         return user_pb2.LoginResponse(
@@ -203,13 +203,15 @@ class UserService(SessionService):
         attempt = self._throttle.attempt(username, account, device, partial(_patience, context))
         stored = account.password_hash if account else None
         remaining = context.time_remaining()
-        queue = self._owners if attempt.is_from_known_device else self._queue
-        with queue.admit(
-            None if remaining is None else remaining - reserve,
-            context.add_callback,
-            hashes=hashes,
-            checks=len(candidates),
-        ) as admission:
+        with (
+            attempt.under_way() as standing,
+            self._queues[standing].admit(
+                None if remaining is None else remaining - reserve,
+                context.add_callback,
+                hashes=hashes,
+                checks=len(candidates),
+            ) as admission,
+        ):
             admission.wait()
             attempt.claim()
             matching = next((each for each in candidates if admission.check(each, stored)), None)

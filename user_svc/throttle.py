@@ -7,8 +7,11 @@ Clients with a device token of the user are counted separately, so that an attac
 import hashlib
 import logging
 import math
-from collections.abc import Callable
-from enum import StrEnum
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum, StrEnum, auto
 
 from sqlalchemy import (
     BigInteger,
@@ -39,6 +42,8 @@ from user_svc.store import Account
 
 FREE = 10
 """Wrong passwords after which each further one costs a pause."""
+DOUBTED = 3
+"""Wrong passwords after which a try seems to be a guess: others mistype twice."""
 LONGEST = 60_000
 """Milliseconds between two tries, at most."""
 FORGOTTEN = 86_400_000
@@ -52,6 +57,16 @@ class Bucket(StrEnum):
 
     ACCOUNT = "account"
     DEVICE = "device"
+
+
+class Standing(Enum):
+    """Whose attempt it seems to be before its password is checked; what seems to be a guess gives way to others."""
+
+    OWNER = auto()
+    """A device token of the user came with it."""
+    USUAL = auto()
+    DOUBTFUL = auto()
+    """DOUBTED wrong passwords are counted for the name, or another attempt for it or from the device is under way."""
 
 
 class LoginFailures(SQLModel, table=True):
@@ -117,8 +132,10 @@ def pause(failures: int) -> int:
 class Attempt:
     """One try of a password. Each method raises DatabaseUnavailableError when the database cannot be used."""
 
-    is_from_known_device = False
-    """Whether a device token of the user came with it."""
+    @contextmanager
+    def under_way(self) -> Iterator[Standing]:
+        """Tell the standing of this try, and until the context is left, that it is under way."""
+        yield Standing.USUAL
 
     def claim(self) -> None:
         """Take the turn for this try, so that no other call has it; to be called when a core is free for the hash.
@@ -138,6 +155,7 @@ class _Counted(Attempt):
     def __init__(
         self,
         database: Database,
+        under_way: "_UnderWay",
         bucket: Bucket,
         row: bytes,
         patience: Callable[[], float],
@@ -145,17 +163,28 @@ class _Counted(Attempt):
         report: Callable[[int], None],
     ) -> None:
         self._database = database
+        self._under_way = under_way
+        self._bucket = bucket
         self._row = row
         self._patience = patience
         self._refuse = refuse
         self._report = report
         self._seen = 0
-        self.is_from_known_device = bucket is Bucket.DEVICE
 
     def look(self) -> None:
         """Refuse the try unless its turn has come."""
         if milliseconds := self._due_in():
             self._refuse(milliseconds)
+
+    @contextmanager
+    def under_way(self) -> Iterator[Standing]:
+        with self._under_way.enter(self._row) as alone:
+            if not alone:
+                yield Standing.DOUBTFUL
+            elif self._bucket is Bucket.DEVICE:  # who mistyped on a known device still is the owner
+                yield Standing.OWNER
+            else:
+                yield Standing.DOUBTFUL if self._seen >= DOUBTED else Standing.USUAL
 
     def claim(self) -> None:
         milliseconds = self._due_in()
@@ -208,15 +237,48 @@ class _Counted(Attempt):
                 connection.execute(_COUNT, values)
 
 
+class _UnderWay:
+    """The rows that this process checks passwords for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tries: Counter[bytes] = Counter()
+
+    def has(self, row: bytes) -> bool:
+        """Whether a try for the row is under way."""
+        return row in self._tries
+
+    @contextmanager
+    def enter(self, row: bytes) -> Iterator[bool]:
+        """Return whether no other try for the row is under way."""
+        with self._lock:
+            self._tries[row] += 1
+            alone = self._tries[row] == 1
+        try:
+            yield alone
+        finally:
+            with self._lock:
+                self._tries[row] -= 1
+                if not self._tries[row]:
+                    del self._tries[row]
+
+
 class Throttle:
     """Counts wrong passwords in the database."""
 
     def __init__(self, database: Database, mode: ThrottleMode) -> None:
         self._database = database
         self._mode = mode
+        self._under_way = _UnderWay()
         if mode is not ThrottleMode.OFF:
             for bucket in Bucket:
                 metrics.login_throttle.labels(bucket.value, mode.value)
+
+    def presume(self, username: str, *, with_device: bool) -> Standing:
+        """Return the standing that an attempt will have, as far as that can be told without the database."""
+        if with_device:
+            return Standing.OWNER
+        return Standing.DOUBTFUL if self._under_way.has(key_of(username)) else Standing.USUAL
 
     def attempt(
         self, username: str, account: Account | None, device: user_pb2.Device | None, patience: Callable[[], float]
@@ -249,7 +311,7 @@ class Throttle:
             user_id = None if account is None else account.id
             audit.record(audit.Event.PASSWORD_GUESSING, user_id, counted_by=bucket.value, failures=failures)
 
-        attempt = _Counted(self._database, bucket, row, patience, refuse, report)
+        attempt = _Counted(self._database, self._under_way, bucket, row, patience, refuse, report)
         if self._mode is ThrottleMode.ENFORCE:  # before a place in the queue is taken for nothing
             attempt.look()
         return attempt

@@ -19,13 +19,13 @@ from tests.user_svc.client import PASSWORD, SERVICE, code_of
 from user_svc.accounts import AccountStore
 from user_svc.calls import CallInterceptor
 from user_svc.database import Database
-from user_svc.hash_queue import GIVES_WAY, Admission, HashQueue, OverloadedError
+from user_svc.hash_queue import Admission, HashQueue, OverloadedError
 from user_svc.monitor import DatabaseMonitor
 from user_svc.passwords import Hasher, cost_of
 from user_svc.service import UserService
 from user_svc.sessions import SessionStore
 from user_svc.store import Store
-from user_svc.throttle import Throttle
+from user_svc.throttle import Standing, Throttle
 
 COST = 6
 SLOTS = 2
@@ -199,13 +199,13 @@ def test_admitted_calls_are_served_in_order(make_calls: Callable[[int], Calls], 
     assert hasher.started == order
 
 
-def test_hashes_give_way_to_those_of_owners() -> None:
+@pytest.mark.parametrize("niceness", [0, 4])
+def test_hashes_run_at_their_niceness(niceness: int) -> None:
     usual = os.getpriority(os.PRIO_PROCESS, 0)
-    niceness = [niceness_of_hashes(HashQueue(NoteNiceness(COST), 1, 1.0, niceness=by)) for by in (0, GIVES_WAY)]
-    assert niceness == [usual, min(usual + GIVES_WAY, 19)]
+    assert niceness_of_hashes(HashQueue(NoteNiceness(COST), 1, 1.0, niceness=niceness)) == min(usual + niceness, 19)
 
 
-def test_hashes_need_no_right_to_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hashes_need_no_right_to_their_niceness(monkeypatch: pytest.MonkeyPatch) -> None:
     """As under a seccomp profile without setpriority."""
 
     def refuse(*_arguments: int) -> None:
@@ -213,7 +213,7 @@ def test_hashes_need_no_right_to_give_way(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(os, "setpriority", refuse)
     usual = os.getpriority(os.PRIO_PROCESS, 0)
-    assert niceness_of_hashes(HashQueue(NoteNiceness(COST), 1, 1.0, niceness=GIVES_WAY)) == usual
+    assert niceness_of_hashes(HashQueue(NoteNiceness(COST), 1, 1.0, niceness=4)) == usual
 
 
 def test_late_calls_are_refused_at_once(calls: Calls) -> None:
@@ -367,7 +367,7 @@ def test_hashes_leave_time_for_the_change(
     store, accounts, sessions = Store(opened), AccountStore(opened), SessionStore(opened)
     throttle = Throttle(opened, ThrottleMode.OFF)
     server = grpc.server(calls.threads, interceptors=[CallInterceptor(SERVICE, monitor.ask)])
-    service = UserService(store, accounts, sessions, calls.queue, calls.queue, throttle, monitor)
+    service = UserService(store, accounts, sessions, dict.fromkeys(Standing, calls.queue), throttle, monitor)
     user_pb2_grpc.add_UserServiceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

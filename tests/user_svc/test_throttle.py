@@ -24,7 +24,7 @@ from user_svc import dsn, schema
 from user_svc.database import Database
 from user_svc.purge import Purge
 from user_svc.store import Account, Store
-from user_svc.throttle import FORGOTTEN, FREE, LONGEST, Attempt, Throttle, ThrottledError, pause
+from user_svc.throttle import DOUBTED, FORGOTTEN, FREE, LONGEST, Attempt, Standing, Throttle, ThrottledError, pause
 
 DENIED = user_pb2.LoginResponse(code=401, msg="密码错误")
 THROTTLED = (grpc.StatusCode.RESOURCE_EXHAUSTED, "too many wrong passwords", {"refusal": "throttled"})
@@ -174,6 +174,32 @@ def test_a_device_is_counted_by_itself(enforcing: Throttle, opened: Database) ->
     stand_still(opened)
     assert waits(lambda: attempt(mine)) == 1
     attempt(user_pb2.Device(user_id=user_id, generation=0, id=b"another")).claim()
+
+
+def test_what_seems_to_be_a_guess_is_doubtful(enforcing: Throttle, opened: Database) -> None:
+    user_id = Store(opened).add("alice", "hash")
+    alice = Store(opened).find("alice")
+    device = user_pb2.Device(user_id=user_id, generation=0, id=secrets.token_bytes(16))
+
+    def attempt(name: str = "alice", device: user_pb2.Device | None = None) -> Attempt:
+        return enforcing.attempt(name, alice, device, patience)
+
+    with attempt().under_way() as first, attempt("ALICE").under_way() as second, attempt("bob").under_way() as other:
+        assert (first, second, other) == (Standing.USUAL, Standing.DOUBTFUL, Standing.USUAL)
+        presumed = [enforcing.presume("Alice", with_device=with_device) for with_device in (False, True)]
+        assert presumed == [Standing.DOUBTFUL, Standing.OWNER]
+        with attempt(device=device).under_way() as owner, attempt(device=device).under_way() as again:
+            assert (owner, again) == (Standing.OWNER, Standing.DOUBTFUL)
+    assert enforcing.presume("alice", with_device=False) is Standing.USUAL
+    with attempt().under_way() as later:
+        assert later is Standing.USUAL
+    for _ in range(DOUBTED):
+        with attempt().under_way() as mistyped:
+            assert mistyped is Standing.USUAL
+        attempt().failed()
+        attempt(device=device).failed()
+    with attempt().under_way() as guessed, attempt(device=device).under_way() as owner:
+        assert (guessed, owner) == (Standing.DOUBTFUL, Standing.OWNER)
 
 
 @pytest.mark.parametrize("mode", [ThrottleMode.OBSERVE, ThrottleMode.OFF])
