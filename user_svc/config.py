@@ -132,7 +132,7 @@ class UserSettings(ServerSettings, EtcdSettings, GrpcTlsSettings, DatabaseSettin
     """Seconds after which a dead instance is no longer registered"""
 
     hash_slots: int | None = Field(default=None, ge=1, le=256)
-    """Concurrent hashes, and as many of users with a device token; without it, as many as the cgroup has cores"""
+    """Concurrent hashes in each hash queue; without it, as many as the cgroup has cores"""
     throttle_mode: ThrottleMode = ThrottleMode.ENFORCE
     """What happens to those who fail too often: `enforce` refuses them (429), `observe` counts and logs them, `off`
     does neither"""

@@ -16,6 +16,7 @@ from typing import NamedTuple, Self
 import grpc
 
 from service_kit.registry.etcd import etcdrpc
+from tests.support import suspension
 from tests.support.certificates import AUTHORITY, CERTIFICATE, KEY, Mount
 from tests.support.wait import wait_until
 
@@ -164,11 +165,11 @@ class Etcd:
 
     def suspend(self) -> None:
         """Let it hang: SIGSTOP."""
-        self._running.send_signal(signal.SIGSTOP)
+        suspension.suspend(self._running)
 
     def resume(self) -> None:
         """Let it go on after suspend()."""
-        self._running.send_signal(signal.SIGCONT)
+        suspension.resume(self._running)
 
     def wipe(self) -> None:
         """Empty the data folder of an etcd that does not run."""

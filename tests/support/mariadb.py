@@ -3,7 +3,6 @@
 import getpass
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -17,6 +16,7 @@ from typing import Any, Self
 
 import pymysql
 
+from tests.support import suspension
 from tests.support.etcd import free_port
 
 USER = "app"
@@ -141,7 +141,7 @@ class Server:
     def stop(self) -> None:
         """Shut down in order."""
         if self._child is not None:
-            self._child.send_signal(signal.SIGCONT)
+            suspension.resume(self._child)
             self._child.terminate()
             self._wait()
 
@@ -154,12 +154,12 @@ class Server:
     def suspend(self) -> None:
         """Send SIGSTOP: connections stay open and nothing is answered."""
         if self._child is not None:
-            self._child.send_signal(signal.SIGSTOP)
+            suspension.suspend(self._child)
 
     def resume(self) -> None:
         """Send SIGCONT."""
         if self._child is not None:
-            self._child.send_signal(signal.SIGCONT)
+            suspension.resume(self._child)
 
     def execute(
         self, *statements: str, database: str | None = None, timeout: float | None = None

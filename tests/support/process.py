@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support import suspension
+
 ROOT = Path(__file__).resolve().parents[2]
 
 _MEASURED = "COVERAGE_PROCESS_CONFIG"
@@ -125,11 +127,11 @@ class Process:
 
     def suspend(self) -> None:
         """Send SIGSTOP: the process keeps its sockets and answers nothing."""
-        self._child.send_signal(signal.SIGSTOP)
+        suspension.suspend(self._child)
 
     def resume(self) -> None:
         """Send SIGCONT."""
-        self._child.send_signal(signal.SIGCONT)
+        suspension.resume(self._child)
 
     @property
     def running(self) -> bool:

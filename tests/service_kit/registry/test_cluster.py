@@ -21,6 +21,7 @@ def test_one_member_is_lost(hang: bool) -> None:
                 survivor.delete(harness.key)
                 harness.back()
                 lost.resume() if hang else lost.start()
+                lost.wait_ready()
             assert harness.found.lease == lease
             assert harness.held == [True] + [False, True] * 3, "it is only the deleted key that was noticed"
             assert len(harness.reasons) == 4
