@@ -71,7 +71,7 @@ def upgrade(database: Database) -> None:
     config.set_main_option("path_separator", "os")
     scripts = ScriptDirectory.from_config(config)
     with database.probing() as connection:
-        if _is_current(connection, scripts):
+        if _is_current(_current(connection), scripts):
             return
     try:
         with database.migrating() as connection:
@@ -90,8 +90,8 @@ def _upgrade(database: Database, config: Config, scripts: ScriptDirectory, conne
         if not is_ours:
             raise SchemaBusyError(ANOTHER_MIGRATION)
         config.attributes["connection"] = connection
-        while not _is_current(connection, scripts):
-            _apply(config, connection)
+        while not _is_current(before := _current(connection), scripts):
+            _apply(config, connection, before)
 
 
 @contextmanager
@@ -104,23 +104,21 @@ def done_once() -> Iterator[None]:
             raise
 
 
-def _apply(config: Config, connection: Connection) -> None:
-    """Apply revisions, up to the last one unless another process gets in between."""
-    before = _current(connection)
+def _apply(config: Config, connection: Connection, before: str | None) -> None:
+    """Apply revisions after `before`, up to the last one unless another process gets in between."""
     try:
         connection.execute(CreateTable(_VERSIONS, if_not_exists=True))
         _drop_earlier(connection)
         command.upgrade(config, "head")
     except (SQLAlchemyError, CommandError):
-        _drop_earlier(connection)
-        if _current(connection) == before:
+        another_was_late = _drop_earlier(connection)
+        if not another_was_late and _current(connection) == before:
             raise
     else:
         logger.info("schema upgraded", extra={"revision": _current(connection), "from": before or "nothing"})
 
 
-def _is_current(connection: Connection, scripts: ScriptDirectory) -> bool:
-    current = _current(connection)
+def _is_current(current: str | None, scripts: ScriptDirectory) -> bool:
     if current is None or current == scripts.get_current_head():
         return current is not None
     if current in {script.revision for script in scripts.walk_revisions()}:
@@ -138,6 +136,8 @@ def _current(connection: Connection) -> str | None:
     return max(context.get_current_heads(), default=None)
 
 
-def _drop_earlier(connection: Connection) -> None:
-    if (current := _current(connection)) is not None:
-        connection.execute(delete(_VERSIONS).where(_VERSIONS.c.version_num < current))
+def _drop_earlier(connection: Connection) -> bool:
+    """Remove what other processes wrote late; return whether there was any."""
+    if (current := _current(connection)) is None:
+        return False
+    return connection.execute(delete(_VERSIONS).where(_VERSIONS.c.version_num < current)).rowcount > 0

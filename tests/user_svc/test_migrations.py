@@ -11,6 +11,8 @@ import httpx
 import pymysql
 import pytest
 import sqlalchemy
+from alembic import command
+from alembic.config import Config
 
 from tests.support.mariadb import PASSWORD, USER
 from tests.support.mariadb import Database as Scratch
@@ -147,6 +149,24 @@ def test_a_step_that_another_process_took_is_done(database: Scratch, monkeypatch
     monkeypatch.setattr(adoption, "examine", lambda _: Lack(None, has_index=False, columns=("created_at",)))
     schema.upgrade(opened)
     assert database.execute("SHOW CREATE TABLE users") == made
+    opened.close()
+
+
+def test_late_record_of_an_earlier_step_is_dropped(database: Scratch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a lock, another process may record the first step after others have taken the second."""
+    opened = Database(dsn.parse(database.go_dsn))
+    schema.upgrade(opened)
+    database.execute("UPDATE user_svc_schema SET version_num = '0002'")
+    upgrade = command.upgrade
+
+    def upgrade_late(config: Config, revision: str) -> None:
+        monkeypatch.undo()
+        database.execute("INSERT INTO user_svc_schema VALUES ('0001')")
+        upgrade(config, revision)
+
+    monkeypatch.setattr(command, "upgrade", upgrade_late)
+    schema.upgrade(opened)
+    assert database.execute("SELECT * FROM user_svc_schema") == [{"version_num": "0003"}]
     opened.close()
 
 
