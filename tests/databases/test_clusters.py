@@ -174,10 +174,12 @@ def test_a_galera_cluster_loses_nodes(etcd: Etcd, tmp_path: Path, report: Callab
                     run.wait_until_served("one killed")
                     first.start()
                     run.wait_until_served("it rejoined")
+                    wait_until(partial(is_synced, first), 60)  # else two of three are lost
                     second.suspend()
                     run.wait_until_served("one stopped")
                     second.resume()
                     run.wait_until_served("it resumed")
+                    wait_until(partial(is_synced, second), 60)  # the one that is left
                     for node in (first, third):
                         node.kill()
                     run.during_outage()
