@@ -1,7 +1,7 @@
 """Throttling of password guesses by name: exact over all instances, since the database counts.
 
 Clients with a device token of the user are counted separately, so that an attack does not lock the user out (OWASP,
-"Device cookies").
+"Device cookies"). Attempts that are not refused are told apart by their standing, so that likely guesses give way.
 """
 
 import hashlib
