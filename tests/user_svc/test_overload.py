@@ -15,9 +15,9 @@ from tests.user_svc.client import PASSWORD, Client, code_of, ready_client
 FLOOD = 300
 
 
-def flood(client: Client, count: int, deadline: float) -> list[Any]:
-    request = user_pb2.LoginRequest(username="nobody", password=PASSWORD)
-    return [client.users.Login.future(request, timeout=deadline) for _ in range(count)]
+def flood(client: Client, count: int, deadline: float, *, names: int = 1) -> list[Any]:
+    requests = [user_pb2.LoginRequest(username=f"nobody{number}", password=PASSWORD) for number in range(names)]
+    return [client.users.Login.future(requests[call % names], timeout=deadline) for call in range(count)]
 
 
 def retry_after(error: Any) -> int:
@@ -58,9 +58,21 @@ def test_known_devices_do_not_wait_behind_a_flood(tmp_path: Path) -> None:
     with Process("user_svc", env=env, cwd=tmp_path) as process, ready_client(process) as client:
         user_id = client.register("alice").user_id
         device = user_pb2.Device(user_id=user_id, generation=0, id=secrets.token_bytes(16))
-        calls = flood(client, FLOOD, deadline=5)
+        calls = flood(client, FLOOD, deadline=5, names=FLOOD)
         wait_until(lambda: client.metric("password_hash_rejected_total") > 0)
         assert client.login("alice", device=device).code == 200
+        assert client.metric("password_hash_queue_depth") > 0, "the flood was over before anything could be seen"
+        for call in calls:
+            call.cancel()
+
+
+def test_guesses_of_one_name_delay_no_others(tmp_path: Path) -> None:
+    env = {"HASH_SLOTS": "1", "BCRYPT_COST": "12", "THROTTLE_MODE": "observe"}
+    with Process("user_svc", env=env, cwd=tmp_path) as process, ready_client(process) as client:
+        assert client.register("alice").code == 200
+        calls = flood(client, FLOOD, deadline=5)
+        wait_until(lambda: client.metric("password_hash_rejected_total") > 0)
+        assert client.login("alice").code == 200
         assert client.metric("password_hash_queue_depth") > 0, "the flood was over before anything could be seen"
         for call in calls:
             call.cancel()
