@@ -33,7 +33,6 @@ used all cores already by 1.4."""
 _WEIGHT = 0.2
 """Of the newest measurement in the moving average."""
 
-
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -202,7 +201,7 @@ class HashQueue:
             hasher: does the work.
             slots: how many hashes run at a time.
             seconds: how long a new hash takes, as Hasher.calibrate measures it.
-            niceness: added to that of the process while it hashes. Linux only: elsewhere, threads have no own one.
+            niceness: added to that of the process while it hashes. Linux only: elsewhere it is ignored.
             clock: returns seconds, like time.monotonic.
         """
         self._hasher = hasher
@@ -276,7 +275,7 @@ class HashQueue:
             self._renewal.start()
 
     def close(self, timeout: float) -> None:
-        """Wait for a renewal that runs, `timeout` seconds at most."""
+        """Wait for a renewal that runs, `timeout` seconds at most; nothing can be hashed afterwards."""
         if self._renewal is not None:
             self._renewal.join(timeout)
         self._threads.shutdown(wait=False)

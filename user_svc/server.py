@@ -31,16 +31,17 @@ from user_svc.monitor import DatabaseMonitor
 from user_svc.passwords import Hasher
 from user_svc.purge import Purge
 from user_svc.sessions import SessionStore
+from user_svc.standing import Standing
 from user_svc.store import Store
 from user_svc.stored_costs import StoredCosts
-from user_svc.throttle import Standing, Throttle
+from user_svc.throttle import Throttle
 
 SPARE_THREADS = 16
 """Handler threads beside those that wait for a hash, so that calls without one keep their pace."""
 
 _NICENESS = {Standing.OWNER: 0, Standing.USUAL: 4, Standing.DOUBTFUL: 12}
-"""Added to that of the process while a password is hashed. Of two hashes that need the same core, the one with 4 less
-has 2.4 times the time of the other, with 8 less 6 times, and neither stands still (sched(7))."""
+"""Added to that of the process while a password is hashed. If two hashes need the same core, an owner's gets 2.4 times
+as much of it as a usual one, and a usual one 6 times as much as a doubtful one (sched(7))."""
 
 _DEREGISTRATION = 1.0
 """Seconds for etcd to revoke the lease, unless draining takes longer anyway."""

@@ -17,8 +17,9 @@ from user_svc.monitor import DatabaseMonitor
 from user_svc.new_passwords import PasswordCheck
 from user_svc.passwords import spellings
 from user_svc.sessions import SessionService, SessionStore
+from user_svc.standing import Standing
 from user_svc.store import Account, NameTakenError, Store
-from user_svc.throttle import Standing, Throttle
+from user_svc.throttle import Throttle
 
 _REFUSAL_SECONDS = 0.5
 """Kept of each call's time, so that the refusal arrives before the deadline."""

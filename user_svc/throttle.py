@@ -1,17 +1,15 @@
 """Throttling of password guesses by name: exact over all instances, since the database counts.
 
 Clients with a device token of the user are counted separately, so that an attack does not lock the user out (OWASP,
-"Device cookies"). Attempts that are not refused are told apart by their standing, so that likely guesses give way.
+"Device cookies").
 """
 
 import hashlib
 import logging
 import math
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import Enum, StrEnum, auto
+from enum import StrEnum
 
 from sqlalchemy import (
     BigInteger,
@@ -38,12 +36,11 @@ from user_svc.clock import now
 from user_svc.database import Database
 from user_svc.database_errors import DatabaseUnavailableError
 from user_svc.repeats import repeat
+from user_svc.standing import DOUBTED, Standing, UnderWay
 from user_svc.store import Account
 
 FREE = 10
 """Wrong passwords after which each further one costs a pause."""
-DOUBTED = 3
-"""Wrong passwords after which a try seems to be a guess: others mistype twice."""
 LONGEST = 60_000
 """Milliseconds between two tries, at most."""
 FORGOTTEN = 86_400_000
@@ -57,16 +54,6 @@ class Bucket(StrEnum):
 
     ACCOUNT = "account"
     DEVICE = "device"
-
-
-class Standing(Enum):
-    """Whose attempt it seems to be before its password is checked; what seems to be a guess gives way to others."""
-
-    OWNER = auto()
-    """A device token of the user came with it."""
-    USUAL = auto()
-    DOUBTFUL = auto()
-    """DOUBTED wrong passwords are counted for the name, or another attempt for it or from the device is under way."""
 
 
 class LoginFailures(SQLModel, table=True):
@@ -155,7 +142,7 @@ class _Counted(Attempt):
     def __init__(
         self,
         database: Database,
-        under_way: "_UnderWay",
+        under_way: UnderWay,
         bucket: Bucket,
         row: bytes,
         patience: Callable[[], float],
@@ -237,39 +224,13 @@ class _Counted(Attempt):
                 connection.execute(_COUNT, values)
 
 
-class _UnderWay:
-    """The rows that this process checks passwords for."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._tries: Counter[bytes] = Counter()
-
-    def has(self, row: bytes) -> bool:
-        """Whether a try for the row is under way."""
-        return row in self._tries
-
-    @contextmanager
-    def enter(self, row: bytes) -> Iterator[bool]:
-        """Return whether no other try for the row is under way."""
-        with self._lock:
-            self._tries[row] += 1
-            alone = self._tries[row] == 1
-        try:
-            yield alone
-        finally:
-            with self._lock:
-                self._tries[row] -= 1
-                if not self._tries[row]:
-                    del self._tries[row]
-
-
 class Throttle:
     """Counts wrong passwords in the database."""
 
     def __init__(self, database: Database, mode: ThrottleMode) -> None:
         self._database = database
         self._mode = mode
-        self._under_way = _UnderWay()
+        self._under_way = UnderWay()
         if mode is not ThrottleMode.OFF:
             for bucket in Bucket:
                 metrics.login_throttle.labels(bucket.value, mode.value)

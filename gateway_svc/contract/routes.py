@@ -44,7 +44,7 @@ class Routes:
 
     def __init__(self) -> None:
         self._fixed: dict[bytes, Match] = {}
-        """By path as it is sent, unless a client encodes characters of it without need."""
+        """By the path as it is sent. A client that encodes characters without need is served by `_templates`."""
         self._templates: dict[int, list[tuple[Sequence[str | None], Route]]] = {}
         self._names: dict[str, list[str]] = {}
 

@@ -24,8 +24,9 @@ from user_svc.monitor import DatabaseMonitor
 from user_svc.passwords import Hasher, cost_of
 from user_svc.service import UserService
 from user_svc.sessions import SessionStore
+from user_svc.standing import Standing
 from user_svc.store import Store
-from user_svc.throttle import Standing, Throttle
+from user_svc.throttle import Throttle
 
 COST = 6
 SLOTS = 2

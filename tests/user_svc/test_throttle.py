@@ -23,8 +23,9 @@ from tests.user_svc.sessions.support import execute
 from user_svc import dsn, schema
 from user_svc.database import Database
 from user_svc.purge import Purge
+from user_svc.standing import DOUBTED, Standing
 from user_svc.store import Account, Store
-from user_svc.throttle import DOUBTED, FORGOTTEN, FREE, LONGEST, Attempt, Standing, Throttle, ThrottledError, pause
+from user_svc.throttle import FORGOTTEN, FREE, LONGEST, Attempt, Throttle, ThrottledError, pause
 
 DENIED = user_pb2.LoginResponse(code=401, msg="密码错误")
 THROTTLED = (grpc.StatusCode.RESOURCE_EXHAUSTED, "too many wrong passwords", {"refusal": "throttled"})
