@@ -6,6 +6,7 @@ descriptors, so the same modules are built from those bytes and put in place bef
 
 import ast
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 
 _PACKAGE = "etcd3.etcdrpc"
 _MODULES = ("kv_pb2", "auth_pb2", "rpc_pb2")  # each imports those before it
+_DESCRIPTOR = re.compile(r"serialized_pb=_b\(('(?:[^'\\]|\\.)*')\)")
 
 
 def install() -> None:
@@ -38,12 +40,12 @@ def install() -> None:
 
 
 def _serialized_descriptor(source: Path) -> bytes:
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.keyword) and node.arg == "serialized_pb":
-            for part in ast.walk(node.value):
-                if isinstance(part, ast.Constant) and isinstance(part.value, str):
-                    return part.value.encode("latin1")
-    raise ImportError(f"{source.name} of etcd3 holds no serialised descriptor")
+    # Parsing the whole module would leave seven megabytes with the process for good.
+    literal = _DESCRIPTOR.search(source.read_text(encoding="utf-8"))
+    if literal is None:
+        raise ImportError(f"{source.name} of etcd3 holds no serialised descriptor")
+    descriptor: str = ast.literal_eval(literal[1])
+    return descriptor.encode("latin1")
 
 
 def _module(name: str, pool: DescriptorPool) -> ModuleType:
