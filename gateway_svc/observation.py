@@ -12,7 +12,7 @@ from starlette.types import Scope
 from gateway_svc import metrics
 from gateway_svc.contract import Operation
 from service_kit.telemetry import context, tracing
-from service_kit.telemetry.access_log import ALWAYS_LOGGED, AccessLog
+from service_kit.telemetry.access_log import ALWAYS_LOGGED, AccessLog, peer_address
 
 CLIENT_CLOSED_REQUEST = 499
 """The status that is counted and logged when the client hangs up first; nginx's number, as there is no standard one."""
@@ -66,7 +66,8 @@ class Observed:
         metrics.requests.end(self._method, route, status, seconds)
         fields = {"method": self._method, "route": route, "code": status, "duration": round(seconds, 6)}
         if status >= 500 or status in ALWAYS_LOGGED:
-            fields["peer"] = _address(self._scope)
+            client = self._scope.get("client")  # optional in ASGI
+            fields["peer"] = peer_address(client[0]) if client else ""
             self._access_log.log(fields, _level(status), always=status)
         else:
             self._access_log.log(fields)
@@ -99,12 +100,6 @@ def _span_of(method: str, scheme: str, route: str | None, is_path: bool) -> tupl
 
 def _text(value: bytes | None) -> str | None:
     return value.decode("latin-1") if value else None
-
-
-def _address(scope: Scope) -> str:
-    """Return the address of the connection's other end, that of an IPv4 client as IPv4 on a dual-stack listener."""
-    client = scope.get("client")  # optional in ASGI
-    return str(client[0]).removeprefix("::ffff:") if client else ""
 
 
 def _level(status: int) -> int:

@@ -12,7 +12,7 @@ import grpc
 
 from protos.user.v1.contract import REFUSAL, RETRY_AFTER, THROTTLED
 from service_kit.telemetry import tracing
-from service_kit.telemetry.access_log import ALWAYS_LOGGED, AccessLog
+from service_kit.telemetry.access_log import ALWAYS_LOGGED, AccessLog, peer_address
 from service_kit.telemetry.context import (
     LOG_RANDOM,
     METADATA_KEY,
@@ -177,7 +177,7 @@ def _describe(span: Span, code: grpc.StatusCode, trace_id: str) -> None:
 def _address(peer: str) -> str:
     """Return the address in gRPC's name of a connection's other end, such as `ipv6:%5B::1%5D:50000`."""
     address = unquote(peer.partition(":")[2]).rpartition(":")[0]
-    return address.removeprefix("[").removesuffix("]").removeprefix("::ffff:")
+    return peer_address(address.removeprefix("[").removesuffix("]"))
 
 
 def _failure(error: Exception) -> _Failure:

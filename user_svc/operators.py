@@ -251,12 +251,19 @@ class _Operator:
 
     def _done(self, arguments: argparse.Namespace, user: Listed, what: str, **result: str) -> None:
         if arguments.json:
-            newest = self._accounts.by_id(user.id, self._deadline)
-            _print_json({**_fields(newest or user), **result})
+            _print_json({**self._state(user), **result})
             return
         _say(f"{_visible(user.username)} (id {user.id}) {what}")
         for value in result.values():
             print(value)  # noqa: T201
+
+    def _state(self, user: Listed) -> dict[str, Any]:
+        """Return what JSON shows of a user after a change, which is made, also when it cannot be read any more."""
+        try:
+            newest = self._accounts.by_id(user.id, self._deadline)
+        except (DatabaseUnavailableError, SQLAlchemyError, TimeoutError):
+            return {"id": user.id, "username": user.username}
+        return _fields(newest or user)
 
 
 def _count(value: str) -> int:

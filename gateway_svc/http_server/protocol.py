@@ -14,6 +14,7 @@ from gateway_svc.http_server import hang_up
 from gateway_svc.http_server.connections import ConnectionLimit
 from gateway_svc.http_server.response import Response
 from gateway_svc.http_server.transport import LingeringTransport
+from service_kit.telemetry.access_log import peer_address
 from service_kit.telemetry.line_limiter import LineLimiter
 
 MAX_FIELDS = 100
@@ -320,7 +321,8 @@ class Protocol(HttpToolsProtocol):
         """Answer and close after the answers to the requests before; drop what else is received."""
         metrics.request_refused(status)
         if self._limits.refusal_lines.admit(status):
-            logger.warning(message, extra={"status": status})
+            peer = peer_address(self.client[0]) if self.client else ""
+            logger.warning(message, extra={"status": status, "peer": peer})
         self._refusal = (status, message)
         self._pending = b""
         if self.transport.unread:

@@ -86,6 +86,11 @@ class AccessLog:
         self._handler.write(_line(record), self._loop)
 
 
+def peer_address(host: str) -> str:
+    """Return the address of a connection's other end, that of an IPv4 client as IPv4 on a dual-stack listener."""
+    return host.removeprefix("::ffff:")
+
+
 def _json_output() -> tuple[StderrHandler | None, Mapping[str, str]]:
     """Return where JSON lines go, and the fields that all of them have; None when lines are text."""
     for handler in logging.getLogger().handlers:

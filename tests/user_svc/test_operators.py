@@ -384,6 +384,26 @@ def test_a_lost_commit_is_reported_as_unknown(database: Scratch, tmp_path: Path,
         assert client.login("alice", again.out.strip()).code == 200
 
 
+def test_a_password_is_printed_without_a_database(
+    database: Scratch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        TcpProxy(database.server.port) as proxy,
+        Process("user_svc", env={"DB_DSN": database.go_dsn}, cwd=tmp_path) as process,
+        ready_client(process) as client,
+    ):
+        desk = Desk(client, tmp_path, {"DB_DSN": database.go_dsn_by(proxy.port)})
+        user_id = desk.register("alice")
+
+        def hang_at_the_next_read() -> None:
+            proxy.hang_at(b"ORDER BY users.id", delivered=False)
+            monkeypatch.setattr(operators, "_SECONDS", 3)
+
+        printed = desk.users("reset-password", "alice", "--json", stdin=Terminal(b"y\n", hang_at_the_next_read)).json
+        assert (printed.keys(), printed["id"]) == ({"id", "username", "password"}, user_id)
+        assert client.login("alice", printed["password"]).code == 200
+
+
 def test_a_database_that_is_not_there_is_named(tmp_path: Path) -> None:
     missing = run(tmp_path, {}, "list")
     assert (missing.code, missing.err) == (

@@ -270,6 +270,7 @@ def test_flood_of_refusals_writes_few_lines(start_gateway: StartGateway, users: 
     assert logged[400] <= 50 * (took.total_seconds() + 2)
     assert logged[431] == 1
     summaries = [record for record in gateway.records if record["message"] == "refusal lines suppressed"]
+    assert {record["peer"] for record in lines} == {"127.0.0.1"}
     assert {record["level"] for record in [*lines, *summaries]} == {"WARNING"}
     assert len(summaries) <= took.total_seconds() + 2
     for record in summaries:
