@@ -1,36 +1,28 @@
 """The loop beside a real etcd: as it is first met, wiped, meddled with, with a lost password."""
 
 import contextlib
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 
 import pytest
 
 from tests.support.certificates import Authority, Mount
 from tests.support.etcd import Etcd
+from tests.support.process import Process
 from tests.support.wait import wait_until
 
-REPOSITORY = Path(__file__).parents[2]
 PREFIX = "kitex/registry-etcd"
 ROOT = "canary-of-root"
 PASSWORDS = {"registrar": "canary-of-the-registrar", "resolver": "canary-of-the-resolver"}
 
 
-class Loop:
-    """One `python -m etcd_auth`; what it logs is in `log`."""
+class Loop(Process):
+    """One `python -m etcd_auth`."""
 
     def __init__(self, etcd: Etcd, folder: Path, **env: str) -> None:
         self.on = folder / "auth-is-on"
-        self._file = folder / "log"
         (folder / "root").write_text(ROOT)
         given = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(REPOSITORY),
             "ETCD_ADDRESS": etcd.endpoint,
             "ROOT_PASSWORD_FILE": str(folder / "root"),
             "REGISTRAR_PASSWORD": PASSWORDS["registrar"],
@@ -38,24 +30,11 @@ class Loop:
             "AUTH_ON_FILE": str(self.on),
             "INTERVAL": "0.2",
         }
-        with self._file.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "etcd_auth"], cwd=folder, stderr=log, env={**given, **env}
-            )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    @property
-    def log(self) -> str:
-        return self._file.read_text()
+        super().__init__("etcd_auth", env={**given, **env}, cwd=folder)
 
     def stop(self) -> int:
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(10)
+        self.terminate()
+        return self.wait()
 
 
 @pytest.fixture
@@ -69,7 +48,7 @@ def loop(etcd: Etcd, tmp_path: Path) -> Iterator[Loop]:
     with Loop(etcd, tmp_path) as running:
         yield running
     for secret in (ROOT, *PASSWORDS.values()):
-        assert secret not in running.log
+        assert secret not in running.output
 
 
 def as_user(etcd: Etcd, name: str, *arguments: str) -> str:
@@ -150,10 +129,10 @@ def test_it_goes_on_after_a_wipe(etcd: Etcd, loop: Loop) -> None:
 )
 def test_manual_changes_are_corrected_and_logged(etcd: Etcd, loop: Loop, change: tuple[str, ...], said: str) -> None:
     wait_until(loop.on.exists, 15)
-    wait_until(lambda: "authentication is on" in loop.log, 15)
-    before = len(loop.log)
+    wait_until(lambda: "authentication is on" in loop.output, 15)
+    before = len(loop.output)
     etcd.ctl(f"--user=root:{ROOT}", *change, stdin="another-password\n")
-    line = wait_until(lambda: [line for line in loop.log[before:].splitlines() if said in line], 15)[0]
+    line = wait_until(lambda: [line for line in loop.output[before:].splitlines() if said in line], 15)[0]
     assert "WARNING" in line
     wait_until(lambda: holds(etcd), 15)
     assert refuses_strangers(etcd)
@@ -168,7 +147,7 @@ def test_accounts_that_exist_are_taken_over(etcd: Etcd, tmp_path: Path) -> None:
     with Loop(etcd, tmp_path) as loop:
         wait_until(loop.on.exists, 15)
         assert holds(etcd)
-    assert loop.stop() == 0
+        assert loop.stop() == 0
     assert not loop.on.exists(), "authentication is not known to be on"
 
 
@@ -176,11 +155,11 @@ def test_lost_root_password_is_reported(etcd: Etcd, loop: Loop, tmp_path: Path) 
     wait_until(loop.on.exists, 15)
     (tmp_path / "second").mkdir()
     with Loop(etcd, tmp_path / "second", ROOT_PASSWORD_FILE="", ROOT_PASSWORD="canary-that-is-wrong") as second:
-        wait_until(lambda: "another root password than ROOT_PASSWORD" in second.log, 15)
+        wait_until(lambda: "another root password than ROOT_PASSWORD" in second.output, 15)
         wait_until(second.on.exists, 15, what="authentication is on all the same")
         assert holds(etcd)
-    assert second.stop() == 0
-    assert "canary" not in second.log
+        assert second.stop() == 0
+    assert "canary" not in second.output
 
 
 def test_several_loops_are_no_trouble(etcd: Etcd, tmp_path: Path) -> None:
@@ -224,7 +203,7 @@ def test_etcd_auth_works_over_tls_after_renewal(tmp_path: Path) -> None:
         files.renew(Authority("another").issue("127.0.0.1"))
         etcd.start()
         wait_until(loop.on.exists, 15)
-    assert "another-canary" not in loop.log
+    assert "another-canary" not in loop.output
 
 
 @pytest.mark.parametrize(
@@ -237,15 +216,6 @@ def test_etcd_auth_works_over_tls_after_renewal(tmp_path: Path) -> None:
 )
 def test_a_wrong_setting_ends_it(env: dict[str, str], sentence: str, tmp_path: Path) -> None:
     given = {"ETCD_ADDRESS": "127.0.0.1:1", "ROOT_PASSWORD": "a", "REGISTRAR_PASSWORD": "b", "RESOLVER_PASSWORD": "c"}
-    command = [sys.executable, "-m", "etcd_auth"]
-    run = subprocess.run(
-        command,
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(REPOSITORY), **given, **env},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert run.returncode == 2
-    assert sentence in run.stderr
+    with Process("etcd_auth", env={**given, **env}, cwd=tmp_path) as process:
+        assert process.wait() == 2
+    assert sentence in process.output
