@@ -19,9 +19,6 @@ class VerifiedTokens(Generic[T]):
         self._new: dict[bytes, T] = {}
         self._old: dict[bytes, T] = {}
 
-    def __len__(self) -> int:
-        return len(self._new) + len(self._old)
-
     def get(self, digest: bytes) -> T | None:
         """Return the cached contents."""
         found = self._new.get(digest)

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import time
+import weakref
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -203,6 +204,7 @@ ATTACKS: dict[str, tuple[Callable[[], str], str]] = {
     "gen negative": (lambda: token(gen=-1), "bad_claims"),
     "gen a text": (lambda: token(gen="0"), "bad_claims"),
     "gen true": (lambda: token(gen=True), "bad_claims"),
+    "gen too large": (lambda: token(gen=2**32), "bad_claims"),
     "gen null": (lambda: token(raw=b'{"user_id":7,"username":"abc","exp":9999999999,"gen":null}'), "bad_claims"),
     "typ of a session": (lambda: token({"alg": "HS256", "typ": "at+jwt"}), "bad_signature"),
     "typ of a session, kid of a login": (lambda: token({"alg": "HS256", "typ": "at+jwt", "kid": KID}), "bad_signature"),
@@ -234,22 +236,20 @@ ATTACKS: dict[str, tuple[Callable[[], str], str]] = {
 }
 
 
-def count(gateway: Process, result: str) -> float:
-    metrics = admin(gateway, "/metrics").text
-    (line,) = [
-        line for line in metrics.splitlines() if line.startswith(f'token_verifications_total{{result="{result}"')
-    ]
+def count(gateway: Process, series: str) -> float:
+    (line,) = [line for line in admin(gateway, "/metrics").text.splitlines() if line.startswith(f"{series} ")]
     return float(line.rpartition(" ")[2])
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_attacks(client: httpx.Client, gateway: Process, name: str) -> None:
     make, result = ATTACKS[name]
-    before = count(gateway, result)
+    series = f'token_verifications_total{{result="{result}"}}'
+    before = count(gateway, series)
     answer = client.get("/api/profile", headers=[(b"Authorization", f"Bearer {make()}".encode("latin-1"))])
     assert (answer.status_code, answer.text) == (401, '{"code":401,"msg":"未授权: 无效的 Token"}')
     assert answer.headers["www-authenticate"] == "Bearer"
-    assert count(gateway, result) == before + 1
+    assert count(gateway, series) == before + 1
 
 
 @pytest.mark.parametrize(
@@ -282,6 +282,21 @@ def test_honest_tokens(client: httpx.Client, make: Callable[[], str], scheme: st
     assert (answer.status_code, answer.json()["data"]) == (200, CLAIMS)
 
 
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [(token, "legacy"), (lambda: token(gen=0), "login"), (session_token, "session")],
+    ids=["legacy", "login", "session"],
+)
+def test_accepted_tokens_are_counted_by_kind(
+    client: httpx.Client, gateway: Process, make: Callable[[], str], kind: str
+) -> None:
+    kinds = [f'tokens_accepted_total{{kind="{each}"}}' for each in ("legacy", "login", "session")]
+    before = [count(gateway, each) for each in kinds]
+    assert client.get("/api/profile", headers={"Authorization": f"Bearer {make()}"}).status_code == 200
+    counted = [count(gateway, each) - earlier for each, earlier in zip(kinds, before, strict=True)]
+    assert dict(zip(kinds, counted, strict=True)) == {each: float(kind in each) for each in kinds}
+
+
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
@@ -304,6 +319,33 @@ def test_respelled_token_is_malformed(index: int) -> None:
             tokens.verify(".".join([*parts[:index], each, *parts[index + 1 :]]))
 
 
+def test_each_last_character_has_one_spelling() -> None:
+    tokens = made_of(SECRET)
+    issued: dict[str, str] = {}
+    while len(issued) < 16:  # the last character of a signature has four of its bits
+        each = tokens.issue(1, "abc", 0)
+        issued[each[-1]] = each
+    for last, each in issued.items():
+        for other in set(ALPHABET) - {last}:
+            with pytest.raises(InvalidTokenError):
+                tokens.verify(each[:-1] + other)
+
+
+def of_length(length: int) -> str:
+    """Return a valid token of `length` characters."""
+    made = (
+        token({"alg": "HS256", "x": "x" * extra}, padding="x" * most) for most in range(5900, 6100) for extra in (0, 1)
+    )
+    return next(each for each in made if len(each) == length)
+
+
+def test_the_longest_token_has_8192_characters() -> None:
+    tokens = made_of(SECRET)
+    assert tokens.verify(of_length(8192)).user_id == 7
+    with pytest.raises(InvalidTokenError):
+        tokens.verify(of_length(8193))
+
+
 def test_remembered_token_still_expires() -> None:
     tokens = made_of(SECRET)
     short = token(exp=int(time.time()) - LEEWAY + 2)
@@ -321,12 +363,25 @@ def test_remembered_token_still_expires() -> None:
 
 def test_remembered_tokens_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway_svc.tokens.verified.MAX_VERIFIED", 4)
+
+    class Contents:
+        pass
+
+    remembered, alive = VerifiedTokens[Contents](), weakref.WeakSet[Contents]()
+    for number in range(10):
+        contents = Contents()
+        alive.add(contents)
+        remembered.put(bytes([number]), contents)
+        del contents
+        assert min(number + 1, 2) <= len(alive) <= 4
+
+
+def test_tokens_outlive_being_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway_svc.tokens.verified.MAX_VERIFIED", 4)
     tokens = made_of(SECRET)
     issued = [tokens.issue(number, "abc", 0) for number in range(1, 6)]
     for _ in range(2):
         assert [tokens.verify(each).user_id for each in issued] == [1, 2, 3, 4, 5]
-        assert len(tokens._verified) <= 4
-    assert tokens._verified
 
 
 def test_tokens_in_use_stay_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,9 +419,10 @@ def test_replicas_derive_the_same_keys() -> None:
 
 def test_refused_token_is_not_remembered() -> None:
     tokens = made_of(SECRET)
-    with pytest.raises(InvalidTokenError):
-        tokens.verify(token(key="x" * 32))
-    assert len(tokens._verified) == 0
+    forged = token(key="x" * 32)
+    for _ in range(2):
+        with pytest.raises(InvalidTokenError):
+            tokens.verify(forged)
 
 
 def test_a_name_of_the_old_system_passes_unescaped(client: httpx.Client) -> None:

@@ -16,7 +16,7 @@ def test_the_record_is_what_kitex_writes() -> None:
     assert Instance.decode(instance.encode()) == instance
 
 
-@pytest.mark.parametrize("address", ["10.1.2.3:8888", "[fd00::1]:8888"])
+@pytest.mark.parametrize("address", ["10.1.2.3:8888", "[fd00::1]:8888", "[::1]:8888"])
 def test_the_key_is_kitexs(address: str) -> None:
     at = key(DEFAULT_PREFIX, "user", address)
     assert at == f"kitex/registry-etcd/user/{address}"
@@ -77,6 +77,7 @@ def test_unusable_records_are_value_errors(value: bytes) -> None:
         "10.0.0.1:",
         "10.0.0.1:0",
         "10.0.0.1:65536",
+        "10.0.0.1:65537",
         "10.0.0.1:+1",
         "10.0.0.1:८",
         ":8888",
@@ -93,6 +94,12 @@ def test_unusable_records_are_value_errors(value: bytes) -> None:
 def test_unconnectable_addresses_are_refused(address: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         Instance(address)
+
+
+@pytest.mark.parametrize("weight", [-1, 0])
+def test_a_weight_must_be_positive(weight: int) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        Instance("10.0.0.1:1", weight=weight)
 
 
 def test_an_instance_never_changes() -> None:
