@@ -173,6 +173,7 @@ def _http_exporter(complaints: "_Complaints") -> SpanExporter:
                 response = super().send(*args, **kwargs)
             except requests.RequestException as error:
                 complaints.cause = _innermost(error)
+                complaints.error = error
                 raise
             complaints.cause = f"{response.status_code} {_PHRASES.get(response.status_code, '')}".strip()
             return response
@@ -204,6 +205,7 @@ class _Exporter(SpanExporter):
             result = self._exporter.export(batch)
         except Exception as error:  # noqa: BLE001  # whatever it is, the next batch is tried as well
             result, self._complaints.cause = SpanExportResult.FAILURE, _innermost(error)
+        self._complaints.let_go()
         if self._closed:
             return result
         if result is SpanExportResult.SUCCESS:
@@ -237,6 +239,8 @@ class _Complaints(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.cause = ""
+        self.error: BaseException | None = None
+        """What the cause was read from."""
         self._said: set[str] = set()
         source = logging.getLogger("opentelemetry")
         source.handlers[:] = [self]
@@ -251,6 +255,12 @@ class _Complaints(logging.Handler):
         elif (said := str(record.msg)) not in self._said:
             self._said.add(said)
             logger.warning("OpenTelemetry: %s", said)
+
+    def let_go(self) -> None:
+        """Drop the error's frames, which refer to the batch, and back to it: only a full collection would free them."""
+        while self.error is not None:
+            self.error.__traceback__ = None
+            self.error = self.error.__cause__ or self.error.__context__
 
     def forget(self) -> None:
         """Log once more what was logged."""

@@ -1,19 +1,22 @@
 """What is decided before the SDK is asked is what it would decide."""
 
 import contextlib
+import gc
 import itertools
 import logging
 import random
+import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import sampling
+from opentelemetry.sdk.trace import ReadableSpan, sampling
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from service_kit.telemetry import context, tracing
 from service_kit.telemetry.context import Parent, RequestContext, extract
+from tests.support.wait import wait_until
 
 SDK_LOGGER = logging.getLogger("opentelemetry")
 NAMES = ["always_on", "always_off", "traceidratio"]
@@ -105,3 +108,22 @@ def test_span_keeps_its_first_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (inner.attributes, inner.status.is_ok, inner.status.description) == ({"error.type": "KeyError"}, False, None)
     assert not inner.events
     assert (dict(outer.attributes), outer.status.is_unset) == ({}, True)
+
+
+def test_spans_that_cannot_be_sent_are_freed(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
+    gc.disable()
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            port = silent.getsockname()[1]
+            monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+            start(monkeypatch, "always_on", "1")
+            with RequestContext("t-1"):
+                tracing.start_server_span("lost")
+            wait_until(lambda: "spans cannot be sent" in caplog.text, 20)
+            wait_until(
+                lambda: "lost" not in [each.name for each in gc.get_objects() if isinstance(each, ReadableSpan)], 5
+            )
+    finally:
+        gc.enable()
