@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import Record
+from support.base_images import loaded
 from support.cluster import CommandError, Manifest, condition, ready_since, wait_until
 from support.namespace import CHARTS, Namespace
 from support.platform import SMALL, Platform
@@ -54,6 +55,13 @@ def test_each_may_do_its_work_and_no_more(three: Platform) -> None:
     assert "permission denied" in etcdctl(three, "registrar", "put", "elsewhere", "{}")
     assert "permission denied" in etcdctl(three, "registrar", "user", "list")
     assert etcdctl(three, "root", "user", "list").split() == ["registrar", "resolver", "root"]
+
+
+def page_steps(title: str) -> list[str]:
+    """Return the blocks of commands below a title of docs/etcd.md."""
+    page = (CHARTS.parent / "docs" / "etcd.md").read_text()
+    (part,) = re.findall(rf"^## {title}\n(.*?)^## ", page, re.DOTALL | re.MULTILINE)
+    return re.findall(r"```sh\n(.*?)```", part, re.DOTALL)
 
 
 def states(three: Platform) -> dict[str, str]:
@@ -254,3 +262,72 @@ def test_tls_of_three_live_members_cannot_be_changed(three: Platform) -> None:
     values = {**VALUES, "global": {**VALUES["global"], "tls": {"enabled": True}}}
     with pytest.raises(HelmError, match=r"docs/tls-charts\.md has the steps under 'Turn it on in a live release'"):
         three.release.upgrade(values)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("image", ["etcd-next-patch", "etcd-next-minor"])
+def test_another_version_and_back_lose_no_request(three: Platform, figures: Record, image: str) -> None:
+    """By the lines of docs/etcd.md."""
+    tag = loaded(image, three.namespace.cluster).rpartition(":")[2]
+    steps = [
+        step.replace("PASSWORD", three.secret_values("vp-etcd")["root-password"]) for step in page_steps("Upgrade etcd")
+    ]
+    upgrade, downgrade = re.sub(r"(etcd\.image\.tag)=\S+", rf"\1={tag}", steps[0]), steps[1]
+    before, registered, first = versions(three), registrations(three), three.release.revision()
+    with three.traffic(**STEADY) as traffic:
+        unnoticed = states(three)
+        began = time.monotonic()
+        assert three.namespace.shell(upgrade).count(f", {tag[1:]}, ") == 3
+        figures(f"etcd upgraded to {tag}: seconds", time.monotonic() - began)
+        assert states(three) == unnoticed
+        assert registrations(three) == registered
+        three.namespace.restart("vp-user-svc")
+        three.namespace.wait_for_rollout("vp-user-svc")  # ready by a registration with the other version
+        traffic.wait_for(20)
+
+        unnoticed = states(three)
+        if image == "etcd-next-minor":
+            newer = three.release.revision()
+            three.release.helm("rollback", "vp", str(first))
+            wait_until(lambda: refuses_newer_data(three), 120, what="a member that does not take the newer data")
+            traffic.wait_for(20)
+            assert len(ready_members(three)) == 2
+            three.release.rollback(newer)
+            three.namespace.shell(downgrade)
+            data = {version for _, version in before}
+            wait_until(
+                lambda: {version for _, version in versions(three)} == data, 60, what="data of the older version"
+            )
+        began = time.monotonic()
+        three.release.rollback(first)
+        figures(f"etcd back from {tag}: seconds", time.monotonic() - began)
+        assert versions(three) == before
+        assert states(three) == unnoticed
+        traffic.wait_for(20)
+    figures(f"etcd upgraded to {tag} and back", traffic.summary)
+    assert traffic.lost() == []
+
+
+def versions(three: Platform) -> list[tuple[str, str]]:
+    """Return the version of each member and that of its data."""
+    user = f"--user=root:{three.secret_values('vp-etcd')['root-password']}"
+    found = []
+    for pod in three.namespace.live("etcd"):
+        command = ("etcdctl", user, "endpoint", "status", "--write-out=json")
+        (member,) = json.loads(three.namespace.execute(pod["metadata"]["name"], *command))
+        found.append((member["Status"]["version"], member["Status"]["storageVersion"]))
+    return found
+
+
+def registrations(three: Platform) -> str:
+    """Return the addresses of the registered instances."""
+    return etcdctl(three, "resolver", "get", "--prefix", "kitex/registry-etcd/user/", "--keys-only")
+
+
+def refuses_newer_data(three: Platform) -> bool:
+    """Whether the last member, which a rollback replaces first, does not start."""
+    pod = three.namespace.get("Pod", "vp-etcd-2")
+    return (
+        pod is not None
+        and re.search(r"version .*? is not supported", three.namespace.last_words(pod, "etcd")) is not None
+    )

@@ -43,11 +43,11 @@ build() {
   mkdir -p "$to.new"
   [ -e main.go ] || target=tool
   # These go into images without a C library.
-  case $name in etcd | prometheus) export CGO_ENABLED=0 ;; esac
+  case $name in etcd | etcd-* | prometheus) export CGO_ENABLED=0 ;; esac
   GOFLAGS=-buildvcs=false nice -n 19 go build -tags "$tags" -ldflags "-s -w $flags" -o "$to.new/" "$target"
   case $name in
     kubernetes) for command in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl; do ln -s kubernetes "$to.new/$command"; done ;;
-    etcd) mv "$to.new/server" "$to.new/etcd" ;;
+    etcd | etcd-*) mv "$to.new/server" "$to.new/etcd" ;;
     helm4) mv "$to.new/helm" "$to.new/helm4" ;; # beside the other on the PATH
     cert-manager)
       mv "$to.new/cluster" "$to.new/cert-manager"

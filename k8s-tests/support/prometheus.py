@@ -1,14 +1,13 @@
 """Prometheus in a pod of its own, beside the platform, that goes by the pods' annotations."""
 
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from support.base_images import loaded
 from support.cluster import Manifest
-from support.context import local_folder
 from support.namespace import Namespace
 from tests.support.prometheus import Api
 
@@ -19,18 +18,6 @@ IMAGE = "K8S_TEST_PROMETHEUS_IMAGE"
 INTERVAL = "2s"
 NAME = "prometheus"
 RBAC = "rbac.authorization.k8s.io"
-
-
-def image(kind: str) -> str:
-    """Return the image to run on a cluster of this kind, after making and loading it where none can be pulled."""
-    if named := os.environ.get(IMAGE):
-        return named
-    folder = ROOT / "k8s-tests" / "cluster"
-    if kind == "local":
-        made = subprocess.run([folder / "base-images.sh", NAME], stdout=subprocess.PIPE, text=True, check=True)
-        ctr = str(local_folder() / "bin" / "ctr")
-        subprocess.run([ctr, "images", "import", made.stdout.strip()], stdout=subprocess.DEVNULL, check=True)
-    return (folder / "images" / NAME / "names").read_text().strip()
 
 
 class Prometheus(Api):
@@ -44,7 +31,7 @@ class Prometheus(Api):
         self._namespace = namespace
         files = {f"{name}.rules.yaml": yaml.safe_dump(content) for name, content in rules.items()}
         files["prometheus.yml"] = yaml.safe_dump(_config())
-        for manifest in _manifests(namespace.name, files, image(namespace.cluster.context.kind)):
+        for manifest in _manifests(namespace.name, files, os.environ.get(IMAGE) or loaded(NAME, namespace.cluster)):
             namespace.create(manifest)
         namespace.wait_for_pod(NAME, 120, what="Prometheus")
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Writes the root file system of the etcd image to the tar file $1: etcd's three binaries and nothing to run a script with.
+# Writes the root file system of an etcd image to the tar file $1: etcd's three binaries and nothing to run a script with.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-binaries=$("$here/../../binaries.sh" etcd)
+# The images of other versions have links to this script.
+binaries=$("$here/../../binaries.sh" "$(basename "$here")")
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 mkdir -p "$root"/{etc,usr/local/bin,var/etcd,var/lib/etcd}
