@@ -1,9 +1,11 @@
 """Dumps of MySQL, and the way back, by the commands of docs/backups.md."""
 
 import re
+import time
 from collections.abc import Callable
 
 import pytest
+from conftest import Record
 from support.client_pod import image
 from support.cluster import Manifest, wait_until
 from support.namespace import CHARTS, Namespace
@@ -21,13 +23,15 @@ def saved(new_namespace: Callable[..., Namespace]) -> Platform:
     return platform
 
 
-def perform(platform: Platform, *titles: str) -> str:
-    """Run the commands below these titles of the page, in one shell, and return what they print."""
-    blocks = []
-    for title in titles:
-        (part,) = re.findall(rf"^#+ {title}\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
-        blocks += re.findall(r"```sh\n(.*?)```", part, re.DOTALL)
-    return platform.namespace.shell("".join(blocks))
+def steps(title: str, page: str = PAGE) -> list[str]:
+    """Return the blocks of commands below a title of the page."""
+    (part,) = re.findall(rf"^#+ {title}\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
+    return re.findall(r"```sh\n(.*?)```", part, re.DOTALL)
+
+
+def perform(platform: Platform, title: str) -> str:
+    """Run the commands below a title of the page, in one shell, and return what they print."""
+    return platform.namespace.shell("".join(steps(title)))
 
 
 def login(platform: Platform, user: str) -> int:
@@ -36,13 +40,13 @@ def login(platform: Platform, user: str) -> int:
     return status
 
 
-def sql(platform: Platform, text: str) -> None:
-    """Run SQL in the service's database, as its user."""
+def sql(platform: Platform, text: str) -> str:
+    """Run SQL in the service's database, as its user, and return the answer."""
     script = (
         'mysql --defaults-file=<(printf "[client]\\npassword=%s\\n" "$(< $MYSQL_PASSWORD_FILE)") '
-        f'--user=$MYSQL_USER $MYSQL_DATABASE --execute="{text}"'
+        f'--user=$MYSQL_USER --skip-column-names $MYSQL_DATABASE --execute="{text}"'
     )
-    platform.namespace.execute("vp-mysql-0", "bash", "-c", script)
+    return platform.namespace.execute("vp-mysql-0", "bash", "-c", script)
 
 
 def test_lost_users_come_back_as_the_page_says(saved: Platform) -> None:
@@ -135,3 +139,41 @@ def with_backups(platform: Platform, script: str) -> str:
     platform.namespace.delete("Pod", name, now=True)
     wait_until(lambda: platform.namespace.get("Pod", name) is None, 30, what="the end of the look")
     return text
+
+
+@pytest.mark.faults
+def test_upgraded_server_keeps_users_and_goes_back(saved: Platform, figures: Record) -> None:
+    """By the lines of docs/mysql.md, with a server that upgrades the data of its own version."""
+    page = (CHARTS.parent / "docs" / "mysql.md").read_text()
+    upgrade, back = steps("Upgrade MySQL", page)
+    forced = upgrade.replace("--reuse-values", "--reuse-values --set 'mysql.extraArgs={--upgrade=FORCE}'")
+    early = saved.register()
+    users, restarts = int(sql(saved, "SELECT COUNT(*) FROM users")), services(saved)
+    with saved.traffic(register=2.0, login=4.0, profile=4.0) as traffic:
+        said = saved.namespace.shell(forced)
+        traffic.wait_for(30)
+    lost = traffic.lost()
+    figures("MySQL upgraded", traffic.summary)
+    figures("MySQL upgraded: seconds of 503", lost[-1]["at"] - lost[0]["at"])
+    assert re.search(r"Server upgrade from .* started.*Server upgrade from .* completed", said, re.DOTALL)
+    assert {(request["operation"], request["status"]) for request in lost} == {("register", 503), ("login", 503)}
+    registered = len(traffic.of("register")) - len(traffic.lost("register"))
+    assert int(sql(saved, "SELECT COUNT(*) FROM users")) - users >= registered
+    assert services(saved) == restarts
+
+    late = saved.register()
+    (restore,) = steps("Restore")
+    began = time.monotonic()
+    saved.namespace.shell(back + restore.replace("backup-now", "before-upgrade"))
+    figures("MySQL back with a dump: seconds", time.monotonic() - began)
+    saved.replicas["user-svc"] = 2
+    saved.restore()
+    assert login(saved, early) == 200
+    assert login(saved, late) == 401
+    saved.register()
+
+
+def services(platform: Platform) -> dict[str, int]:
+    """Return how often each pod of the services was restarted."""
+    restarts = platform.namespace.restarts()
+    return {name: count for name, count in restarts.items() if "-svc-" in name}
