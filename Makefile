@@ -17,7 +17,7 @@ BUILDER := docker
 REPOSITORY := localhost/video-platform
 comma := ,
 CHARTS := $(addprefix charts/,etcd mysql user-svc gateway-svc video-platform)
-GROUPS := dev run user gateway build reload go node clients
+GROUPS := dev run user gateway build skaffold go node clients
 
 .PHONY: charts-test charts-tools charts-docs charts-schema charts-package images help run users demo test coverage faults bench lint protos docs lock version
 .DEFAULT_GOAL := help

@@ -5,21 +5,26 @@ without it images are expected to reach the node by themselves, as on kind and m
 """
 
 import os
+import re
+import secrets
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 from conftest import Record
 from support.client_pod import ClientPod
 from support.cluster import CommandError, wait_until
+from support.debugger import Debugger
 from support.namespace import CHARTS, Namespace
-from support.node import Node
-from support.platform import SMALL, Platform
+from support.platform import PASSWORD, SMALL, Platform
 from support.release import Release
 
 from tests.support.wait import stays
@@ -98,26 +103,75 @@ def test_run_installs_what_build_built(copy: Path, namespace: Namespace, figures
     skaffold(copy, "delete", namespace)
 
 
+@contextmanager
+def running(folder: Path, verb: str, namespace: Namespace, *arguments: str) -> Iterator[Callable[[], str]]:
+    """Run skaffold beside the test; yield what it has printed so far, which fails when it has ended."""
+    log = folder.parent / f"{verb}.log"
+    options = ("--tail=false", "--cleanup=false", *arguments)
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command(verb, namespace, *options), cwd=folder, stdout=output, stderr=subprocess.STDOUT
+        )
+
+        def printed() -> str:
+            assert process.poll() is None, log.read_text()
+            return log.read_text()
+
+        try:
+            yield printed
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(120)
+
+
 LONGER_THAN_LIVENESS = 75
 """Seconds: a process that hangs is restarted after 60 to 70."""
 
+LOGIN = ("user_svc/service.py", "account = self._store.find(request.username, _patience(context))")
+PING = ("gateway_svc/handlers.py", "return _PONG")
 
-def test_process_at_a_breakpoint_is_not_restarted(new_namespace: Callable[..., Namespace], node: Node) -> None:
-    """With the values of `skaffold debug`. At a breakpoint no thread runs, as in a process that is stopped."""
+
+def test_process_at_a_breakpoint_is_not_restarted(
+    copy: Path, new_namespace: Callable[..., Namespace], figures: Record
+) -> None:
     platform = Platform(new_namespace(), SMALL)
-    platform.install("--values", str(CHARTS / "values-debug.yaml"))
-    before = platform.keys()
-    pods = [platform.namespace.live(name)[0] for name in ("user-svc", "gateway-svc")]
-    for pod in pods:
-        node.signal(pod, "SIGSTOP")
-    try:
-        stays(lambda: not any(platform.namespace.restarts().values()), LONGER_THAN_LIVENESS, interval=5)
-    finally:
-        for pod in pods:
-            node.signal(pod, "SIGCONT")
-    assert platform.keys() == before
-    platform.wait_until_whole()
-    assert "ok  the user logs in: 200" in platform.release.test()
+    forwarded = re.compile(r"/vp-(gateway|user)-svc\S* .*remote port (\d+) -> http://127\.0\.0\.1:(\d+)")
+    began = time.monotonic()
+    with running(copy, "debug", platform.namespace) as printed:
+
+        def ports() -> dict[tuple[str, ...], int]:
+            found = {tuple(line[:2]): int(line[2]) for line in forwarded.findall(printed())}
+            return found if len(found) == 3 else {}
+
+        port = wait_until(ports, 900, what="the forwarded ports")
+        figures("skaffold debug: seconds until both debuggers can be attached to", time.monotonic() - began)
+        before = platform.keys()
+        assert len(before) == 1
+        user = {"username": f"u_{secrets.token_hex(5)}", "password": PASSWORD}
+        client = httpx.Client(base_url=f"http://127.0.0.1:{port['gateway', '8080']}", timeout=LONGER_THAN_LIVENESS + 60)
+        with (
+            client,
+            ThreadPoolExecutor() as pool,
+            Debugger(port["user", "5678"], copy) as user_service,
+            Debugger(port["gateway", "5678"], copy) as gateway,
+        ):
+            assert client.post("/api/register", json=user).status_code == 200
+            line = user_service.break_at(*LOGIN)
+            login = pool.submit(client.post, "/api/login", json=user)
+            assert user_service.wait_until_stopped() == line
+            assert user_service.evaluate("request.username") == repr(user["username"])
+            assert login.result().status_code == 503
+            line = gateway.break_at(*PING)
+            ping = pool.submit(client.get, "/ping")
+            assert gateway.wait_until_stopped() == line
+            stays(lambda: not any(platform.namespace.restarts().values()), LONGER_THAN_LIVENESS, interval=5)
+            assert not ping.done()
+            gateway.go_on()
+            assert ping.result().json() == {"message": "pong"}
+            assert platform.keys() == before
+            user_service.clear(LOGIN[0])
+            user_service.go_on()
+            wait_until(lambda: client.post("/api/login", json=user).status_code == 200, 60, what="a login")
 
 
 def test_dev_changes_the_running_pod(copy: Path, new_namespace: Callable[..., Namespace], figures: Record) -> None:
@@ -126,11 +180,9 @@ def test_dev_changes_the_running_pod(copy: Path, new_namespace: Callable[..., Na
     handlers = copy / "gateway_svc" / "handlers.py"
     text = handlers.read_text()
     assert '"pong"' in text
-    log = copy.parent / "dev.log"
-    arguments = ("--port-forward=off", "--tail=false", "--cleanup=false", "--status-check=true")
 
     def ping() -> str:
-        if not log.read_text().count("Watching for changes") or not namespace.live("gateway-svc"):
+        if not printed().count("Watching for changes") or not namespace.live("gateway-svc"):
             return ""
         try:
             answer = client_pod.ask({"method": "GET", "url": "http://vp-gateway-svc:8080/ping"})
@@ -138,19 +190,11 @@ def test_dev_changes_the_running_pod(copy: Path, new_namespace: Callable[..., Na
             return ""
         return str(answer[0]["body"])
 
-    with log.open("w") as output:
-        running = subprocess.Popen(
-            command("dev", namespace, *arguments), cwd=copy, stdout=output, stderr=subprocess.STDOUT
-        )
-        try:
-            wait_until(lambda: running.poll() is not None or "pong" in ping(), 900, what="the first answer")
-            assert running.poll() is None, log.read_text()
-            (pod,) = namespace.live("gateway-svc")
-            handlers.write_text(text.replace('"pong"', '"changed"'))
-            began = time.monotonic()
-            wait_until(lambda: ping() == '{"message":"changed"}', 60, what="the changed answer")
-            figures("skaffold dev: seconds from a changed file to a changed answer", time.monotonic() - began)
-            assert [p["metadata"]["uid"] for p in namespace.live("gateway-svc")] == [pod["metadata"]["uid"]]
-        finally:
-            running.send_signal(signal.SIGINT)
-            running.wait(120)
+    with running(copy, "dev", namespace, "--port-forward=off", "--status-check=true") as printed:
+        wait_until(lambda: "pong" in ping(), 900, what="the first answer")
+        (pod,) = namespace.live("gateway-svc")
+        handlers.write_text(text.replace('"pong"', '"changed"'))
+        began = time.monotonic()
+        wait_until(lambda: ping() == '{"message":"changed"}', 60, what="the changed answer")
+        figures("skaffold dev: seconds from a changed file to a changed answer", time.monotonic() - began)
+        assert [p["metadata"]["uid"] for p in namespace.live("gateway-svc")] == [pod["metadata"]["uid"]]

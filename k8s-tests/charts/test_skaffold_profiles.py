@@ -48,6 +48,13 @@ def test_debugging_takes_those_values() -> None:
     assert [ROOT / file for file in release["valuesFiles"]] == [DEBUG]
 
 
+@pytest.mark.parametrize("profile", ["dev", "debug"])
+def test_profile_builds_and_tags_its_target(profile: str) -> None:
+    build = _diagnosed(profile)["build"]
+    assert [artifact["docker"]["target"] for artifact in build["artifacts"]] == [profile] * 2
+    assert build["tagPolicy"]["customTemplate"]["template"].startswith(f"{profile}-")
+
+
 @pytest.mark.parametrize("profile", ["kind", "minikube", "local", "dev", "debug", "render"])
 def test_skaffold_takes_every_profile(profile: str) -> None:
     assert len(_diagnosed(profile)["build"]["artifacts"]) == 2

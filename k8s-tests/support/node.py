@@ -1,10 +1,10 @@
-"""What can only be done from the node: a container killed or stopped as the kernel would do it."""
+"""What can only be done from the node: a container killed as the kernel would do it."""
 
 from support.client_pod import image
 from support.cluster import Manifest
 from support.namespace import Namespace
 
-_SIGNAL = """
+_KILL = """
 import os, pathlib, signal, sys
 for folder in pathlib.Path("/proc").glob("[0-9]*"):
     try:
@@ -13,7 +13,7 @@ for folder in pathlib.Path("/proc").glob("[0-9]*"):
     except OSError:
         continue
     if ours and status["NSpid"].split()[-1] == "1":
-        os.kill(int(folder.name), signal.Signals[sys.argv[2]])
+        os.kill(int(folder.name), signal.SIGKILL)
         break
 else:
     sys.exit("no first process of this container on this node")
@@ -30,12 +30,8 @@ class Node:
 
     def kill(self, pod: Manifest, container: int = 0) -> None:
         """Kill a container's first process, and with it the container, with SIGKILL."""
-        self.signal(pod, "SIGKILL", container)
-
-    def signal(self, pod: Manifest, name: str, container: int = 0) -> None:
-        """Send a signal to a container's first process."""
         identity = pod["status"]["containerStatuses"][container]["containerID"].rpartition("/")[2]
-        self._namespace.execute("node", "python", "-c", _SIGNAL, identity, name)
+        self._namespace.execute("node", "python", "-c", _KILL, identity)
 
 
 def _manifest() -> Manifest:
