@@ -109,8 +109,13 @@ def running(folder: Path, verb: str, namespace: Namespace, *arguments: str) -> I
     log = folder.parent / f"{verb}.log"
     options = ("--tail=false", "--cleanup=false", *arguments)
     with log.open("w") as output:
+        # SIGINT goes to a group, as from Ctrl-C: skaffold alone can leave port forwards behind.
         process = subprocess.Popen(
-            command(verb, namespace, *options), cwd=folder, stdout=output, stderr=subprocess.STDOUT
+            command(verb, namespace, *options),
+            cwd=folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
         def printed() -> str:
@@ -120,7 +125,7 @@ def running(folder: Path, verb: str, namespace: Namespace, *arguments: str) -> I
         try:
             yield printed
         finally:
-            process.send_signal(signal.SIGINT)
+            os.killpg(process.pid, signal.SIGINT)
             process.wait(120)
 
 
