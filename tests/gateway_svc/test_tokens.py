@@ -359,6 +359,7 @@ def test_remembered_token_still_expires() -> None:
         return False
 
     wait_until(is_refused, 5, what="the token to expire")
+    assert is_refused()
 
 
 def test_remembered_tokens_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,9 +461,15 @@ def test_a_token_keeps_its_generation(generation: int | None) -> None:
     assert tokens.verify(tokens.issue(2**63 - 1, "abc", generation)).generation == generation
 
 
-def test_identity_expires_when_its_token_is_refused() -> None:
-    expires = int(time.time()) + 60
-    assert made_of(SECRET).verify(token(exp=expires)).expires == expires + LEEWAY
+def test_identity_has_the_times_of_its_token() -> None:
+    tokens, issued = made_of(SECRET), int(time.time()) - 60
+    expires = issued + 24 * 60 * 60
+    for each in (token(exp=expires), token(exp=expires, iat=issued)):
+        assert (tokens.verify(each).issued, tokens.verify(each).expires) == (issued, expires + LEEWAY)
+
+
+def test_a_name_may_have_255_characters() -> None:
+    assert made_of(SECRET).verify(token(username="x" * 255)).username == "x" * 255
 
 
 def test_a_session_id_has_sixteen_bytes() -> None:

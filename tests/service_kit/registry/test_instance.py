@@ -16,7 +16,7 @@ def test_the_record_is_what_kitex_writes() -> None:
     assert Instance.decode(instance.encode()) == instance
 
 
-@pytest.mark.parametrize("address", ["10.1.2.3:8888", "[fd00::1]:8888", "[::1]:8888"])
+@pytest.mark.parametrize("address", ["10.1.2.3:8888", "10.1.2.3:65535", "[fd00::1]:8888", "[::1]:8888"])
 def test_the_key_is_kitexs(address: str) -> None:
     at = key(DEFAULT_PREFIX, "user", address)
     assert at == f"kitex/registry-etcd/user/{address}"
@@ -29,10 +29,18 @@ def test_the_key_is_kitexs(address: str) -> None:
         ('{"network":"tcp","address":"10.0.0.1:1","weight":10,"tags":null}', Instance("10.0.0.1:1")),
         ('{"network":"tcp","address":"10.0.0.1:1","weight":0,"tags":{}}', Instance("10.0.0.1:1")),
         ('{"network":"tcp","address":"10.0.0.1:1","weight":-3}', Instance("10.0.0.1:1")),
+        ('{"network":"tcp","address":"10.0.0.1:1","weight":1}', Instance("10.0.0.1:1", weight=1)),
         ('{"network":"tcp","address":"10.0.0.1:1","new":[1]}', Instance("10.0.0.1:1")),
         ('{"network":"tcp","address":"fd00::1:8888","weight":10,"tags":null}', Instance("[fd00::1]:8888")),
     ],
-    ids=["null tags", "no weight", "a negative weight", "an unknown member", "an IPv6 address as Kitex writes it"],
+    ids=[
+        "null tags",
+        "no weight",
+        "a negative weight",
+        "the least weight",
+        "an unknown member",
+        "an IPv6 address as Kitex writes it",
+    ],
 )
 def test_records_that_kitex_reads_are_read(value: str, expected: Instance) -> None:
     address = json.loads(value)["address"]
