@@ -175,7 +175,8 @@ class Registrar(Supervisor):
         now = time.monotonic()
         if now < self._conflict_backoff_until:
             return False
-        if now - self._took_over_at > _TRUCE:
+        if self._conflict_backoff_until != _NEVER or now - self._took_over_at > _TRUCE:
+            self._conflict_backoff_until = _NEVER
             self._took_over_at = now
             return True
         pause = random.uniform(_TRUCE / 2, _TRUCE)  # noqa: S311
