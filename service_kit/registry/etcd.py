@@ -203,7 +203,7 @@ class Client:
             raise
         return True
 
-    def watch(self, key: str, sink: Sink, *, start_revision: int, prefix: bool = False) -> "Watch":
+    def watch(self, key: str, sink: Sink, *, start_revision: int, prefix: bool) -> "Watch":
         """Follow `key`, or all keys under it, from `start_revision` on; see Watch."""
         end = etcd3.utils.increment_last_byte(key.encode()) if prefix else None
         create = etcdrpc.WatchCreateRequest(key=key.encode(), range_end=end, start_revision=start_revision)

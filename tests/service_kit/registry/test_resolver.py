@@ -265,7 +265,7 @@ def test_a_hook_that_fails_harms_nothing(etcd: Etcd, prefix: str, caplog: pytest
         put(etcd, prefix, *instances)
         wait_until(lambda instances=instances: resolver.snapshot and resolver.snapshot.instances == instances)  # type: ignore[misc]
     assert "the hook is broken" in caplog.text
-    assert "starting over" not in caplog.text
+    assert "restarting the session" not in caplog.text
     resolver.stop()
 
 
