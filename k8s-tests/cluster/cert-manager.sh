@@ -8,8 +8,6 @@ source "$here/services.sh"
 [ -e "$run/kubeconfig" ] || die "There is no cluster: 'make cluster' first."
 alone cert-manager
 
-kubectl() { "$run/bin/kubectl" --kubeconfig "$run/kubeconfig" "$@"; }
-
 issuer_is_accepted() {
   kubectl create --dry-run=server --filename - <<<'{apiVersion: cert-manager.io/v1, kind: ClusterIssuer, metadata: {name: probe}, spec: {selfSigned: {}}}'
 }

@@ -2,6 +2,7 @@
 # Takes the cluster down, whatever state it is in: processes, containers, mounts, network namespaces, volumes. Nothing is asked of the
 # cluster itself, since it may hang; what belongs to it is known by its network namespace and by its folder.
 source "$(dirname "$0")/settings.sh"
+source "$here/services.sh"
 
 [ "$(id -u)" = 0 ] || die "Needs root, as the cluster does."
 [ "${locked:-}" = yes ] || alone cluster
@@ -19,30 +20,21 @@ kill_ours() {
   local pid
   for pid; do ! is_ours "$pid" || kill -KILL "$pid" 2>/dev/null || true; done
 }
-shims() { pgrep --full -- "containerd-shim.* -address $run/" || true; }
 members() { [ ! -e "/run/netns/$netns" ] || ip netns pids "$netns"; }
-gone() { [ -z "$(members)$(shims)" ]; }
-mounts() { awk -v folder="$run/" 'index($5, folder) == 1 { print $5 }' /proc/self/mountinfo | sort --reverse; }
+gone() { [ -z "$(members)$(shims "$run")" ]; }
 
 # First what would start again what is killed next.
-for file in "$run"/pid/{kubelet,containerd,dockerd} "$run/docker/exec/containerd/containerd.pid"; do
+for file in "$run"/pid/{kubelet,containerd}{,-2} "$run/pid/dockerd" "$run/docker/exec/containerd/containerd.pid"; do
   [ ! -e "$file" ] || kill_ours "$(cat "$file")"
 done
-for shim in $(shims); do
-  # Its children are what the containers began with; the rest of a container dies with that.
-  kill -KILL $(pgrep --parent "$shim") "$shim" 2>/dev/null || true
-done
+kill_containers "$run"
 for file in "$run"/pid/*; do [ ! -e "$file" ] || kill_ours "$(cat "$file")"; done
 mapfile -t left < <(members)
 kill_ours "${left[@]}"
 await "the cluster's processes are gone" 20 gone
 
-for mount in $(mounts); do umount --lazy "$mount"; done
-# What containerd, its shims, the network plugins and the kubelet keep outside the folder, by the ids that are in it.
-for task in "$run"/containerd/state/io.containerd.runtime.v2.task/k8s.io/*; do
-  [ ! -e "$task/address" ] || rm -f "$(sed 's#^unix://##' "$task/address")"
-  rm -f /var/lib/cni/results/*-"$(basename "$task")"-*
-done
+[ ! -e "$run/node-2" ] || forget_containers "$run/node-2"
+forget_containers "$run"
 [ ! -e "$run/made-var-lib-kubelet" ] || rm -rf /var/lib/kubelet
 [ ! -e "/run/netns/$netns" ] || ip netns delete "$netns"
 if [ -e "$run/made-run-netns" ] && [ -z "$(ls /run/netns)" ]; then

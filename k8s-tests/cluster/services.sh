@@ -1,4 +1,4 @@
-# How the cluster's processes are started and reached.
+# How the cluster's processes are started, reached and ended.
 # shellcheck shell=bash disable=SC2154
 
 # start NAME COMMAND...: in the cluster's network namespace, on after the script that starts it.
@@ -28,4 +28,61 @@ free_port() {
   local port=$1
   while ss -Hltn "sport = :$port" | grep -q .; do port=$((port + 1)); done
   echo "$port"
+}
+
+inside() { nsenter --net="/run/netns/$netns" "$@"; }
+kubectl() { "$run/bin/kubectl" --kubeconfig "$run/kubeconfig" "$@"; }
+
+configure() { sed "s#@run@#$run#g; s#@node_ip@#$node_ip#g" "$here/config/$1" >"$2"; }
+
+# certificate NAME SUBJECT [SUBJECT_ALTERNATIVE_NAMES]
+certificate() {
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$1.key" -subj "$2" -out "$1.csr"
+  openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 365 -out "$1.crt" \
+    -extfile <(printf 'extendedKeyUsage=clientAuth,serverAuth\n%s' "${3:+subjectAltName=$3}")
+}
+
+# kubeconfig NAME SERVER FILE: complete in itself, so that it can be copied.
+kubeconfig() {
+  cat >"$3" <<YAML
+apiVersion: v1
+kind: Config
+clusters:
+- name: local
+  cluster: {server: "$2", certificate-authority-data: $(base64 -w0 ca.crt)}
+users:
+- name: $1
+  user: {client-certificate-data: $(base64 -w0 "$1.crt"), client-key-data: $(base64 -w0 "$1.key")}
+contexts:
+- name: local
+  context: {cluster: local, user: $1}
+current-context: local
+YAML
+}
+
+# start_kubelet NAME FOLDER NODE
+start_kubelet() {
+  start "$1" "$run/bin/kubelet" --config="$2/kubelet.yaml" --kubeconfig="$run/pki/$1.kubeconfig" --root-dir="$2/kubelet" \
+    --cert-dir="$2/pki/$1" --hostname-override="$3" --node-ip="$node_ip"
+}
+
+# Of the containerd whose socket is in this folder, or below it.
+shims() { pgrep --full -- "containerd-shim.* -address $1/" || true; }
+kill_containers() {
+  local shim
+  for shim in $(shims "$1"); do
+    # Its children are what the containers began with; the rest of a container dies with that.
+    kill -KILL $(pgrep --parent "$shim") "$shim" 2>/dev/null || true
+  done
+}
+
+# forget_containers FOLDER: its mounts, and what containerd, its shims, the network plugins and the kubelet keep outside it, by the ids in it.
+forget_containers() {
+  local mount task
+  for mount in $(awk -v folder="$1/" 'index($5, folder) == 1 { print $5 }' /proc/self/mountinfo | sort --reverse); do umount --lazy "$mount"; done
+  for task in "$1"/containerd/state/io.containerd.runtime.v2.task/k8s.io/*; do
+    [ ! -e "$task/address" ] || rm -f "$(sed 's#^unix://##' "$task/address")"
+    rm -f /var/lib/cni/results/*-"$(basename "$task")"-*
+    find /sys/fs/cgroup -depth -type d -path "*/k8s.io/$(basename "$task")*" -exec rmdir {} + 2>/dev/null || true
+  done
 }

@@ -10,9 +10,6 @@ tools=(kubernetes kube-router helm helm4 etcd coredns provisioner)
 images=(pause etcd mysql python)
 services=(etcd containerd kube-apiserver api-inside api-outside kube-controller-manager kube-scheduler kubelet kube-proxy kube-router coredns provisioner)
 
-inside() { nsenter --net="/run/netns/$netns" "$@"; }
-kubectl() { "$run/bin/kubectl" --kubeconfig "$run/kubeconfig" "$@"; }
-
 whole() {
   local name
   for name in "${services[@]}"; do
@@ -23,8 +20,6 @@ whole() {
 
 print_selection() { echo "export KUBECONFIG=$run/kubeconfig PATH=$run/bin:\$PATH"; }
 
-configure() { sed "s#@run@#$run#g; s#@node_ip@#$node_ip#g" "$here/config/$1" >"$2"; }
-
 make_namespace() {
   ip netns add "$netns"
   inside ip link set lo up
@@ -34,31 +29,6 @@ make_namespace() {
   inside ip link set node0 up
   inside ip route add default dev node0
   inside sysctl -qw net.ipv4.ip_forward=1
-}
-
-# certificate NAME SUBJECT [SUBJECT_ALTERNATIVE_NAMES]
-certificate() {
-  openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$1.key" -subj "$2" -out "$1.csr"
-  openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 365 -out "$1.crt" \
-    -extfile <(printf 'extendedKeyUsage=clientAuth,serverAuth\n%s' "${3:+subjectAltName=$3}")
-}
-
-# kubeconfig NAME SERVER FILE: complete in itself, so that it can be copied.
-kubeconfig() {
-  cat >"$3" <<YAML
-apiVersion: v1
-kind: Config
-clusters:
-- name: local
-  cluster: {server: "$2", certificate-authority-data: $(base64 -w0 ca.crt)}
-users:
-- name: $1
-  user: {client-certificate-data: $(base64 -w0 "$1.crt"), client-key-data: $(base64 -w0 "$1.key")}
-contexts:
-- name: local
-  context: {cluster: local, user: $1}
-current-context: local
-YAML
 }
 
 make_credentials() {
@@ -110,8 +80,7 @@ start_control_plane() {
 }
 
 start_node() {
-  start kubelet "$run/bin/kubelet" --config="$run/kubelet.yaml" --kubeconfig="$run/pki/kubelet.kubeconfig" --root-dir="$run/kubelet" \
-    --cert-dir="$run/pki/kubelet" --hostname-override=node-1 --node-ip="$node_ip"
+  start_kubelet kubelet "$run" node-1
   # The limits on connections are the machine's, not the namespace's: they are left alone.
   start kube-proxy "$run/bin/kube-proxy" --kubeconfig="$run/pki/kube-proxy.kubeconfig" --hostname-override=node-1 --cluster-cidr=10.244.0.0/16 \
     --proxy-mode=iptables --conntrack-max-per-core=0 --conntrack-tcp-timeout-established=0 --conntrack-tcp-timeout-close-wait=0

@@ -24,6 +24,7 @@ _VERSIONS = {
     "PrometheusRule": "monitoring.coreos.com/v1",
     "ServiceMonitor": "monitoring.coreos.com/v1",
     "CronJob": "batch/v1",
+    "EndpointSlice": "discovery.k8s.io/v1",
     "Job": "batch/v1",
     "NetworkPolicy": "networking.k8s.io/v1",
     "PodDisruptionBudget": "policy/v1",
