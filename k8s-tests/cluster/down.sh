@@ -11,15 +11,6 @@ if [ ! -e "$run" ] && [ ! -e "/run/netns/$netns" ]; then
   exit
 fi
 
-# A pid file may be older than the process that has its number now.
-is_ours() {
-  [ -d "/proc/$1" ] || return
-  tr '\0' ' ' <"/proc/$1/cmdline" | grep -qF "$run/" || [ "/proc/$1/ns/net" -ef "/run/netns/$netns" ]
-}
-kill_ours() {
-  local pid
-  for pid; do ! is_ours "$pid" || kill -KILL "$pid" 2>/dev/null || true; done
-}
 members() { [ ! -e "/run/netns/$netns" ] || ip netns pids "$netns"; }
 gone() { [ -z "$(members)$(shims "$run")" ]; }
 
@@ -33,7 +24,8 @@ mapfile -t left < <(members)
 kill_ours "${left[@]}"
 await "the cluster's processes are gone" 20 gone
 
-[ ! -e "$run/node-2" ] || forget_containers "$run/node-2"
+# What is outside the folder.
+forget_containers "$run/node-2"
 forget_containers "$run"
 [ ! -e "$run/made-var-lib-kubelet" ] || rm -rf /var/lib/kubelet
 [ ! -e "/run/netns/$netns" ] || ip netns delete "$netns"
@@ -42,7 +34,7 @@ if [ -e "$run/made-run-netns" ] && [ -z "$(ls /run/netns)" ]; then
   rmdir /run/netns
 fi
 [ ! -e "$run/sysctl.conf" ] || sysctl --quiet --load="$run/sysctl.conf"
-find /sys/fs/cgroup -depth -type d -path '*/kubepods*' -exec rmdir {} + 2>/dev/null || true
+find /sys/fs/cgroup -depth -type d \( -path '*/kubepods*' -o -path '*/k8s.io*' \) -exec rmdir {} + 2>/dev/null || true
 rm -rf --one-file-system "$run"
 [ ! -e "$run" ] || die "Something is still mounted in $run."
 say "The cluster is down."

@@ -42,16 +42,19 @@ YAML
 # As in a power failure, nothing that its pods send arrives, so that no peer learns of their end by a closed connection.
 lose_node() {
   inside iptables --table raw --insert "${cut[@]}"
-  kill -KILL "$(<"$run/pid/kubelet-2")" "$(<"$run/pid/containerd-2")"
+  for file in "$run"/pid/{kubelet,containerd}-2; do
+    [ ! -e "$file" ] || kill_ours "$(<"$file")"
+    rm -f "$file"
+  done
   kill_containers "$node"
 }
 
 remove_node() {
-  [ ! -e "/proc/$(<"$run/pid/kubelet-2")" ] || lose_node
+  lose_node
   kubectl delete node node-2 --ignore-not-found
   while inside iptables --table raw --delete "${cut[@]}"; do :; done
   forget_containers "$node"
-  rm -rf --one-file-system "$node" "$run"/pid/{kubelet,containerd}-2
+  rm -rf --one-file-system "$node"
 }
 
 case ${1:-} in

@@ -66,6 +66,16 @@ start_kubelet() {
     --cert-dir="$2/pki/$1" --hostname-override="$3" --node-ip="$node_ip"
 }
 
+# A pid file may be older than the process that has its number now.
+is_ours() {
+  [ -d "/proc/$1" ] || return
+  tr '\0' ' ' <"/proc/$1/cmdline" | grep -qF "$run/" || [ "/proc/$1/ns/net" -ef "/run/netns/$netns" ]
+}
+kill_ours() {
+  local pid
+  for pid; do ! is_ours "$pid" || kill -KILL "$pid" 2>/dev/null || true; done
+}
+
 # Of the containerd whose socket is in this folder, or below it.
 shims() { pgrep --full -- "containerd-shim.* -address $1/" || true; }
 kill_containers() {
@@ -76,13 +86,14 @@ kill_containers() {
   done
 }
 
-# forget_containers FOLDER: its mounts, and what containerd, its shims, the network plugins and the kubelet keep outside it, by the ids in it.
+mounts() { awk -v folder="$1/" 'index($5, folder) == 1 { print $5 }' /proc/self/mountinfo | sort --reverse; }
+
+# forget_containers FOLDER: unmounts what is in it, and deletes what containerd, its shims and the network plugins keep outside it, by the ids in it.
 forget_containers() {
   local mount task
-  for mount in $(awk -v folder="$1/" 'index($5, folder) == 1 { print $5 }' /proc/self/mountinfo | sort --reverse); do umount --lazy "$mount"; done
+  for mount in $(mounts "$1"); do umount --lazy "$mount"; done
   for task in "$1"/containerd/state/io.containerd.runtime.v2.task/k8s.io/*; do
     [ ! -e "$task/address" ] || rm -f "$(sed 's#^unix://##' "$task/address")"
     rm -f /var/lib/cni/results/*-"$(basename "$task")"-*
-    find /sys/fs/cgroup -depth -type d -path "*/k8s.io/$(basename "$task")*" -exec rmdir {} + 2>/dev/null || true
   done
 }
