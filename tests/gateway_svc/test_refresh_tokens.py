@@ -2,11 +2,13 @@
 
 import base64
 import hmac
+from contextlib import nullcontext
 
 import httpx
 import pytest
 
 from gateway_svc.tokens import InvalidRefreshTokenError, Keys, RefreshTokens
+from gateway_svc.tokens.sealed import Seal
 from tests.gateway_svc.conftest import PREVIOUS, SECRET, admin
 from tests.support.process import Process
 from tests.support.users_stub import UsersStub
@@ -80,6 +82,13 @@ def test_a_previous_secret_checks_and_never_signs() -> None:
     assert after.check(during.issue(SESSION, 7)) == (SESSION, 7)
     with pytest.raises(InvalidRefreshTokenError):
         after.check(before.issue(SESSION, 7))
+
+
+@pytest.mark.parametrize("content_bytes", range(1, 13))
+def test_only_sizes_with_one_spelling_are_taken(content_bytes: int) -> None:
+    spelled = base64.urlsafe_b64encode(bytes(4 + content_bytes + 24)).decode()
+    with pytest.raises(ValueError, match="padding") if "=" in spelled else nullcontext():
+        Seal("vpx_", content_bytes, {})
 
 
 def test_a_short_secret_makes_no_keys() -> None:
