@@ -217,6 +217,15 @@ def test_two_registrars_with_one_address_make_peace(
     assert own_etcd.leases() == set()
 
 
+def test_a_key_without_a_lease_is_always_overwritten(register: Register, own_etcd: Etcd) -> None:
+    registrar = register(own_etcd.endpoint, INSTANCE)
+    wait_until(lambda: registrar.held)
+    for _ in range(2):
+        own_etcd.put(KEY, b"junk")
+        wait_until(lambda: own_etcd.keys()[KEY].value == INSTANCE.encode())
+    registrar.stop()
+
+
 def test_a_lost_key_is_retaken_after_one_pause(
     register: Register, own_etcd: Etcd, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,13 +321,20 @@ def test_a_hook_that_fails_harms_nothing(register: Register, own_etcd: Etcd, cap
     assert own_etcd.keys() == {}
 
 
+def test_a_ttl_below_a_second_is_refused() -> None:
+    with pytest.raises(ValueError, match="1 s or more"):
+        Registrar(EtcdConfig(("127.0.0.1:2379",)), "user", INSTANCE, ttl=0)
+
+
 @pytest.mark.parametrize("endpoints", [(), ("etcd",), (":2379",), ("etcd:http",)])
 def test_endpoints_are_checked(endpoints: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="endpoint"):
         EtcdConfig(endpoints)
 
 
-def test_a_user_name_needs_a_password() -> None:
+def test_user_name_and_password_go_together() -> None:
     with pytest.raises(ValueError, match="go together"):
         EtcdConfig(("127.0.0.1:2379",), username="user")
+    with pytest.raises(ValueError, match="go together"):
+        EtcdConfig(("127.0.0.1:2379",), password="canary")
     assert "canary" not in repr(EtcdConfig(("127.0.0.1:2379",), username="user", password="canary"))
