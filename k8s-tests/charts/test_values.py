@@ -1,11 +1,13 @@
 """Every value has an effect, and only a legal one is taken."""
 
+import importlib
 import itertools
 import json
 import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import jsonschema
@@ -125,34 +127,28 @@ def _schema(chart: str) -> dict[str, Any]:
     return json.loads((CHARTS / chart / "values.schema.json").read_text())
 
 
-def _resolved(rule: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in rule:
-        rule = schema["$defs"][rule["$ref"].rpartition("/")[2]]
-    return rule
-
-
-def _leaves(
-    values: dict[str, Any], rule: dict[str, Any], schema: dict[str, Any], path: str = ""
-) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+def _leaves(values: dict[str, Any], rule: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any, dict[str, Any]]]:
     """The values by path, with what the schema says of each; what is Kubernetes' or an operator's own is one value."""
     for name, value in values.items():
-        own = _resolved(rule["properties"][name], schema)
-        if "properties" in own and value:
-            yield from _leaves(value, own, schema, f"{path}{name}.")
+        own = rule["properties"][name]
+        if "properties" in own:
+            yield from _leaves(value, own, f"{path}{name}.")
         else:
             yield f"{path}{name}", value, own
 
 
 def _all(chart: str) -> Iterator[tuple[str, Any, dict[str, Any]]]:
-    return _leaves(_values(chart), _schema(chart), _schema(chart))
+    return _leaves(_values(chart), _schema(chart))
+
+
+OTHERS = [True, False, 3, 12, 2**30, 0, "other", {"example.com/name": "value"}, [{"name": "other"}], ["other"]]
 
 
 def _another(rule: dict[str, Any], value: Any) -> Any:
-    """A legal value that is not this one."""
-    if rule.get("type") == "boolean":
-        return not value
-    choices = rule.get("enum", []) + rule.get("examples", [])
-    return next(choice for choice in choices if choice != value)
+    """A value that the schema accepts and that is not this one."""
+    fits = jsonschema.Draft202012Validator(rule).is_valid
+    choices = [*rule.get("enum", []), *rule.get("examples", []), *OTHERS]
+    return next(choice for choice in choices if choice != value and fits(choice))
 
 
 LEAVES = [(chart, *leaf) for chart in NAMES for leaf in _all(chart)]
@@ -224,11 +220,19 @@ def test_charts_agree_on_globals() -> None:
     assert {path for chart in NAMES[:-1] for path in found[chart]} == umbrella.keys()
 
 
-@pytest.mark.parametrize("chart", NAMES)
-def test_schema_is_what_schemas_py_writes(chart: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def schemas(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(CHARTS))
-    import schemas
+    return importlib.import_module("schemas")
 
+
+def test_every_rule_applies_to_a_value(schemas: ModuleType) -> None:
+    paths = [f".{chart}.{path}" for chart, path, _, _ in LEAVES]
+    assert [end for end in schemas.RULES if not any(path.endswith(f".{end}") for path in paths)] == []
+
+
+@pytest.mark.parametrize("chart", NAMES)
+def test_schema_is_what_schemas_py_writes(chart: str, schemas: ModuleType) -> None:
     assert (CHARTS / chart / "values.schema.json").read_text() == schemas.text(chart), "run `make charts-schema`"
 
 
