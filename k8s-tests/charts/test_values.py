@@ -141,7 +141,19 @@ def _all(chart: str) -> Iterator[tuple[str, Any, dict[str, Any]]]:
     return _leaves(_values(chart), _schema(chart))
 
 
-OTHERS = [True, False, 3, 12, 2**30, 0, "other", {"example.com/name": "value"}, [{"name": "other"}], ["other"]]
+OTHERS = [
+    True,
+    False,
+    3,
+    12,
+    2**30,
+    0,
+    "a: b #c",
+    "other",
+    {"example.com/name": "value"},
+    [{"name": "other"}],
+    ["other"],
+]
 
 
 def _another(rule: dict[str, Any], value: Any) -> Any:

@@ -96,7 +96,7 @@ spec:
             {{- range . }}
             - name: {{ .name }}
               image: {{ .image | default (include "vp.image" (dict "root" $root "image" $root.Values.image)) | quote }}
-              imagePullPolicy: {{ .pullPolicy | default $root.Values.image.pullPolicy }}
+              imagePullPolicy: {{ .pullPolicy | default $root.Values.image.pullPolicy | quote }}
               securityContext: {{- toYaml $root.Values.securityContext | nindent 16 }}
               command: {{- toYaml .command | nindent 16 }}
               terminationMessagePolicy: FallbackToLogsOnError

@@ -43,7 +43,7 @@ spec:
           restartPolicy: Always
           {{- $sidecar := include "etcd.sidecar" . | fromYaml }}
           image: {{ $sidecar.image | quote }}
-          imagePullPolicy: {{ $sidecar.pullPolicy }}
+          imagePullPolicy: {{ $sidecar.pullPolicy | quote }}
           securityContext: {{- toYaml .Values.securityContext | nindent 12 }}
           command: [python, -m, etcd_auth]
           env:
@@ -83,7 +83,7 @@ spec:
       containers:
         - name: etcd
           image: {{ include "vp.image" (dict "root" . "image" .Values.image) | quote }}
-          imagePullPolicy: {{ .Values.image.pullPolicy }}
+          imagePullPolicy: {{ .Values.image.pullPolicy | quote }}
           securityContext: {{- toYaml .Values.securityContext | nindent 12 }}
           command: [/usr/local/bin/etcd]
           args:
@@ -204,7 +204,7 @@ spec:
         {{- with include "vp.storageClass" . }}{{ nindent 8 . }}{{ end }}
         resources:
           requests:
-            storage: {{ .size }}
+            storage: {{ .size | quote }}
   {{- end }}
   {{- end }}
 {{- end }}
@@ -216,11 +216,11 @@ The image of the sidecar: the one that is given, else the user service's, else t
 {{- $image := .Values.auth.image -}}
 {{- if and .userService (not $image.repository) -}}
 image: {{ include "vp.image" (dict "root" .userService "image" .userService.Values.image) | quote }}
-pullPolicy: {{ .userService.Values.image.pullPolicy }}
+pullPolicy: {{ .userService.Values.image.pullPolicy | quote }}
 {{- else -}}
 {{- $repository := $image.repository | default "localhost/video-platform/user-svc" -}}
 {{- $own := dict "repository" $repository "tag" ($image.tag | default .Chart.Version) "digest" $image.digest -}}
 image: {{ include "vp.image" (dict "root" . "image" $own) | quote }}
-pullPolicy: {{ $image.pullPolicy }}
+pullPolicy: {{ $image.pullPolicy | quote }}
 {{- end -}}
 {{- end }}

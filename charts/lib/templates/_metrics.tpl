@@ -36,8 +36,8 @@ spec:
   podMetricsEndpoints:
     - port: {{ $.port }}
       path: /metrics
-      interval: {{ .interval }}
-      scrapeTimeout: {{ .scrapeTimeout }}
+      interval: {{ .interval | quote }}
+      scrapeTimeout: {{ .scrapeTimeout | quote }}
       relabelings: {{- include "vp.releaseLabel" $.root | nindent 8 }}
 {{- end }}
 {{- end }}
@@ -78,8 +78,8 @@ spec:
   endpoints:
     - port: {{ $.port }}
       path: /metrics
-      interval: {{ .interval }}
-      scrapeTimeout: {{ .scrapeTimeout }}
+      interval: {{ .interval | quote }}
+      scrapeTimeout: {{ .scrapeTimeout | quote }}
       relabelings: {{- include "vp.releaseLabel" $.root | nindent 8 }}
 {{- end }}
 {{- end }}

@@ -57,11 +57,11 @@ kind: PodDisruptionBudget
 metadata: {{- include "vp.metadata" (dict "root" $) | nindent 2 }}
 spec:
   {{- if not (has (toString .minAvailable) (list "" "<nil>")) }}
-  minAvailable: {{ .minAvailable }}
+  minAvailable: {{ .minAvailable | toJson }}
   {{- else }}
-  maxUnavailable: {{ .maxUnavailable }}
+  maxUnavailable: {{ .maxUnavailable | toJson }}
   {{- end }}
-  unhealthyPodEvictionPolicy: {{ .unhealthyPodEvictionPolicy }}
+  unhealthyPodEvictionPolicy: {{ .unhealthyPodEvictionPolicy | quote }}
   selector:
     matchLabels: {{- include "vp.selectorLabels" $ | nindent 6 }}
 {{- end }}
@@ -122,7 +122,7 @@ spec:
   {{- with include "vp.storageClass" . }}{{ nindent 2 . }}{{ end }}
   resources:
     requests:
-      storage: {{ .size }}
+      storage: {{ .size | quote }}
 {{- end }}
 {{- end }}
 {{- end }}

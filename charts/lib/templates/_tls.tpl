@@ -239,8 +239,8 @@ spec:
     algorithm: ECDSA
     size: 256
     rotationPolicy: Always
-  duration: {{ $manager.duration }}
-  renewBefore: {{ $manager.renewBefore }}
+  duration: {{ $manager.duration | quote }}
+  renewBefore: {{ $manager.renewBefore | quote }}
 {{- end }}
 
 {{/*
