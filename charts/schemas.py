@@ -107,6 +107,7 @@ RULES: dict[str, Schema] = {
     **_each(OBJECT_NAME, "existingSecret", "caSecret", "existingClaim"),
     **_each(WORD, "registry.service", "auth.registrar", "auth.resolver"),
     **_each(_pattern(r"^[^'\"\\\n]*$", maxLength=128), "auth.password", "auth.rootPassword"),
+    "imageRegistry": _pattern("^([a-z0-9][a-z0-9._/:-]*[a-z0-9])?$"),
     "digest": _pattern("^(sha256:[0-9a-f]{64})?$", f"sha256:{'0' * 64}"),
     "fullnameOverride": _pattern("^([a-z]([-a-z0-9]{0,50}[a-z0-9])?)?$"),
     "registry.address": _pattern(

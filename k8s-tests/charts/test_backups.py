@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from manifests import CHARTS, Manifest, RefusedError, of_kind, render, tool
+from manifests import CHARTS, Manifest, of_kind, render, tool
 
 
 def _backup(**values: Any) -> dict[str, Any]:
@@ -52,12 +52,6 @@ def test_no_service_sends_clients_to_a_backup() -> None:
 def test_turning_backups_on_restarts_no_server() -> None:
     before, after = (of_kind(render("mysql", values), "StatefulSet") for values in ({}, _backup()))
     assert before == after
-
-
-@pytest.mark.parametrize("schedule", ["", "daily", "3 17 * *", "0 3 * * * *"])
-def test_schedule_is_five_fields_or_a_name(schedule: str) -> None:
-    with pytest.raises(RefusedError):
-        render("mysql", _backup(schedule=schedule))
 
 
 def test_alerts_of_the_page_are_valid(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from manifests import Manifest, RefusedError, containers, of_kind, render, tool
+from manifests import Manifest, containers, of_kind, render, tool
 
 from tests.support.etcd import Etcd
 
@@ -63,12 +63,6 @@ def test_jobs_reach_etcd_and_serve_nothing() -> None:
     (peers,) = clients["from"]
     assert labels["app.kubernetes.io/name"] in peers["podSelector"]["matchExpressions"][0]["values"]
     assert of_kind(manifests, "NetworkPolicy", "vp-etcd-maintenance")["spec"]["podSelector"]["matchLabels"] == labels
-
-
-@pytest.mark.parametrize("schedule", ["", "daily", "3 17 * *"])
-def test_schedule_is_five_fields_or_a_name(schedule: str) -> None:
-    with pytest.raises(RefusedError):
-        render("etcd", {"snapshot": {"enabled": True, "schedule": schedule}})
 
 
 @pytest.fixture
