@@ -40,7 +40,9 @@ def _mapping(values: Schema, *examples: dict[str, Any], **more: Any) -> Schema:
 
 
 KUBERNETES: Schema = {"type": "object"}
+BOOLEAN: Schema = {"type": "boolean"}
 TEXT: Schema = {"type": "string"}
+TYPES: dict[type, Schema] = {bool: BOOLEAN, int: {"type": "integer", "minimum": 0}, str: TEXT}
 TEXTS: Schema = {"items": TEXT}
 NUMBER: Schema = {"type": "number", "minimum": 0}
 OBJECT_OR_TEXT: Schema = {"items": {"type": ["object", "string"]}}
@@ -60,13 +62,13 @@ RULES: dict[str, Schema] = {
     **_each(KUBERNETES, "podSecurityContext", "securityContext"),
     **_each(_mapping(TEXT), "labels", "commonLabels", "podLabels", "nodeSelector", "issuerRef"),
     **_each(_mapping(TEXT), "annotations", "commonAnnotations", "podAnnotations"),
-    "metrics.annotations": {"type": "boolean"},
+    "metrics.annotations": BOOLEAN,
     **_each({"type": ["integer", "string"]}, "minAvailable", "maxUnavailable"),
     "persistence.size": {"type": ["string", "number"]},
     # Lists
     **_each(TEXTS, "ipFamilies", "hostnames", "loadBalancerSourceRanges", "extraArgs"),
     **_each(OBJECT_OR_TEXT, "extraObjects", "global.imagePullSecrets"),
-    **_each({"items": {"type": "string", "minLength": 1}, "minItems": 1}, "clients", "clientNames"),
+    **_each({"items": {**TEXT, "minLength": 1}, "minItems": 1}, "clients", "clientNames"),
     **_each({"items": {**TEXT, **_pattern("^[^,]+$")}}, "origins", "previousSecrets"),
     "trustedProxies": {"items": {**TEXT, **_pattern("^[0-9a-f.:/]+$|^none$")}, "examples": [["10.244.0.0/16"]]},
     # Numbers
@@ -122,7 +124,7 @@ RULES: dict[str, Schema] = {
     "tls.serverName": _pattern("^[A-Za-z0-9.-]+$"),
     "autoCompaction.retention": _pattern(r"^[0-9]+(\.[0-9]+)?(s|m|h)?$", "30m"),
     "runbookUrl": _pattern(r"^\S*[^\s/]$"),
-    "prometheusRule.disabled": _mapping({"type": "boolean"}, {"TargetDown": True}),
+    "prometheusRule.disabled": _mapping(BOOLEAN, {"TargetDown": True}),
     "prometheusRule.thresholds": _mapping({"anyOf": [NUMBER, THRESHOLDS]}, {"TlsCertificateExpires": 14}),
 }
 """By the end of the value's path, which starts with the chart; the longest match counts.
@@ -146,10 +148,7 @@ def _described(path: str, default: Any) -> Schema:
     if isinstance(default, list):
         text = any(isinstance(item, str) for item in default)
         return {"type": "array", "items": TEXT if text else KUBERNETES, **rule}
-    if isinstance(default, bool):
-        return {"type": "boolean"}
-    derived: dict[type, Schema] = {int: {"type": "integer", "minimum": 0}, str: TEXT}
-    return {**derived[type(default)], **rule}
+    return {**TYPES[type(default)], **rule}
 
 
 def _object(path: str, defaults: dict[str, Any]) -> Schema:

@@ -4,7 +4,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from manifests import CHARTS, Manifest, of_kind, render, tool
 
