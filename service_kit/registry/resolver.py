@@ -20,7 +20,7 @@ class Snapshot:
     """Sorted by address."""
     confirmed_at: float
     """When etcd last confirmed it, by time.monotonic(): at a list or an event."""
-    skipped: int = 0
+    skipped: int
     """How many records under the service's prefix cannot be used."""
 
     @property

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import threading
+import time
 
 import pytest
 
@@ -123,6 +124,16 @@ def test_stopping_revokes_as_soon_as_etcd_answers_again(register: Register, own_
     stopping.join()
 
 
+def test_attempts_to_stop_are_spaced(register: Register, own_etcd: Etcd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.uniform", lambda _, high: high)
+    with EtcdProxy(own_etcd.endpoint) as proxy:
+        registrar = register(proxy.endpoint, INSTANCE)
+        wait_until(lambda: registrar.held)
+        proxy.lead_to(Etcd().endpoint)  # where nothing listens
+        ends_within(registrar, 1.0)
+        assert proxy.calls["LeaseRevoke"] <= 7, "after 0.05, 0.1, 0.2, 0.4 and 0.8 s"
+
+
 def test_stop_without_registration_returns_at_once() -> None:
     registrar = Registrar(EtcdConfig((Etcd().endpoint,), "user", "password"), "user", INSTANCE)
     registrar.start()
@@ -130,6 +141,16 @@ def test_stop_without_registration_returns_at_once() -> None:
     stopping.start()
     stopping.join(RECOVERY)
     assert not stopping.is_alive()
+
+
+def test_the_lease_is_renewed_each_third_of_its_ttl(register: Register, own_etcd: Etcd) -> None:
+    with EtcdProxy(own_etcd.endpoint) as proxy:
+        registrar = register(proxy.endpoint, INSTANCE, ttl=3)
+        wait_until(lambda: registrar.held)
+        began, renewed = time.monotonic(), proxy.calls["LeaseKeepAlive"]
+        wait_until(lambda: proxy.calls["LeaseKeepAlive"] >= renewed + 3)
+        assert time.monotonic() - began > 1.5
+        registrar.stop()
 
 
 def test_lost_grant_leaves_no_lease(register: Register, own_etcd: Etcd) -> None:

@@ -212,6 +212,25 @@ def test_a_late_event_does_not_undo_a_list(own_etcd: Etcd, prefix: str) -> None:
             assert all(B not in snapshot.instances for snapshot in seen.told)
 
 
+def test_lists_are_spaced(etcd: Etcd, prefix: str) -> None:
+    with EtcdProxy(etcd.endpoint) as proxy, following(proxy.endpoint, prefix, relist=0.5):
+        began, listed = time.monotonic(), proxy.calls["Range"]
+        wait_until(lambda: proxy.calls["Range"] >= listed + 4)
+        assert time.monotonic() - began > 1.0
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_failed_rounds_are_followed_by_pauses(prefix: str, members: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.uniform", lambda _, high: high)
+    with EtcdProxy(Etcd().endpoint) as proxy:  # where nothing listens
+        resolver = Resolver(EtcdConfig((proxy.endpoint,) * members), "user", prefix=prefix)
+        began = time.monotonic()
+        resolver.start()
+        wait_until(lambda: proxy.calls["Range"] >= 5 * members)
+        assert time.monotonic() - began > 0.05 + 0.1 + 0.2 + 0.4
+        resolver.stop()
+
+
 def test_there_is_no_snapshot_before_etcd_has_answered(prefix: str) -> None:
     etcd = Etcd()
     follower = Following(etcd.endpoint, prefix)
