@@ -143,7 +143,7 @@ def test_stop_without_registration_returns_at_once() -> None:
     assert not stopping.is_alive()
 
 
-def test_the_lease_is_renewed_each_third_of_its_ttl(register: Register, own_etcd: Etcd) -> None:
+def test_leases_are_renewed_each_third_of_ttl(register: Register, own_etcd: Etcd) -> None:
     with EtcdProxy(own_etcd.endpoint) as proxy:
         registrar = register(proxy.endpoint, INSTANCE, ttl=3)
         wait_until(lambda: registrar.held)
