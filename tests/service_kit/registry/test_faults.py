@@ -138,6 +138,18 @@ def test_watch_continues_after_etcd_is_wiped(own_etcd: Etcd) -> None:
         own_etcd.revoke(lease)
 
 
+def test_key_gone_after_an_outage_is_a_reconnection(own_etcd: Etcd) -> None:
+    with (
+        EtcdProxy(own_etcd.endpoint) as proxy,
+        RegistrarHarness(own_etcd, endpoints=(proxy.endpoint,), ttl=60) as harness,
+    ):
+        proxy.cut()
+        own_etcd.delete(harness.key)
+        proxy.restore()
+        harness.back()
+        assert harness.reasons == ["start", "reconnected"]
+
+
 def test_a_compaction_while_the_watch_is_away(own_etcd: Etcd) -> None:
     with (
         EtcdProxy(own_etcd.endpoint) as proxy,

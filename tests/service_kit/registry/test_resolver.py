@@ -213,7 +213,10 @@ def test_a_late_event_does_not_undo_a_list(own_etcd: Etcd, prefix: str) -> None:
 
 
 def test_lists_are_spaced(etcd: Etcd, prefix: str) -> None:
-    with EtcdProxy(etcd.endpoint) as proxy, following(proxy.endpoint, prefix, relist=0.5):
+    put(etcd, prefix, A, B)
+    with EtcdProxy(etcd.endpoint) as proxy, following(proxy.endpoint, prefix, relist=0.5) as seen:
+        delete(etcd, prefix, B)
+        wait_until(lambda: seen.snapshot.confirmed_at > seen.told[0].confirmed_at)
         began, listed = time.monotonic(), proxy.calls["Range"]
         wait_until(lambda: proxy.calls["Range"] >= listed + 4)
         assert time.monotonic() - began > 1.0
