@@ -101,7 +101,7 @@ def test_other_services_and_prefixes_do_not_count(etcd: Etcd, prefix: str) -> No
 @pytest.mark.parametrize("relist", [0.1, 60])
 def test_one_that_vanished_lingers(etcd: Etcd, prefix: str, relist: float) -> None:
     put(etcd, prefix, A, B)
-    with following(etcd.endpoint, prefix, linger=1.0, relist=relist) as seen:
+    with following(etcd.endpoint, prefix, linger=1.5, relist=relist) as seen:
         delete(etcd, prefix, B)
         stays(lambda: seen.shown == (A, B), 0.6)
         wait_until(lambda: seen.shown == (A,), RECOVERY)
