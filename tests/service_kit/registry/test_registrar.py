@@ -145,7 +145,7 @@ def test_stop_without_registration_returns_at_once() -> None:
 
 def test_leases_are_renewed_each_third_of_ttl(register: Register, own_etcd: Etcd) -> None:
     with EtcdProxy(own_etcd.endpoint) as proxy:
-        registrar = register(proxy.endpoint, INSTANCE, ttl=3)
+        registrar = register(proxy.endpoint, INSTANCE, timeout=10, ttl=3)
         wait_until(lambda: registrar.held)
         began, before = time.monotonic(), proxy.calls.copy()
         wait_until(lambda: proxy.calls["LeaseKeepAlive"] >= before["LeaseKeepAlive"] + 3)

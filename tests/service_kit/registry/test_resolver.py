@@ -300,14 +300,3 @@ def test_stopping_while_etcd_hangs_returns_in_time(own_etcd: Etcd, prefix: str) 
     stopping.start()
     stopping.join(1.2)
     assert not stopping.is_alive()
-
-
-def test_stopping_without_etcd_returns_at_once(prefix: str, caplog: pytest.LogCaptureFixture) -> None:
-    follower = Following(Etcd().endpoint, prefix)
-    follower.resolver.start()
-    wait_until(lambda: "ETCD_ADDRESS" in caplog.text)
-    stopping = threading.Thread(target=follower.resolver.stop, args=(60,))
-    stopping.start()
-    stopping.join(RECOVERY)
-    assert not stopping.is_alive()
-    assert "its lease runs out" not in caplog.text
