@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from service_kit.registry import EtcdConfig, Instance, Registrar, Resolver
+from service_kit.registry.etcd import Client
 from tests.service_kit.registry.harness import RECOVERY, RegistrarHarness
 from tests.support.etcd import Etcd
 from tests.support.etcd_proxy import EtcdProxy
@@ -59,6 +60,21 @@ def test_auth_is_enabled_with_expiring_tokens(quick_etcd: Etcd, caplog: pytest.L
         quick_etcd.authenticate(ROOT)
         quick_etcd.ctl(f"--user=root:{ROOT}", "auth", "disable")
         quick_etcd.token = ""
+
+
+def test_tokens_that_are_always_refused_are_told(
+    quick_etcd: Etcd, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def authenticate(client: Client, *_: str) -> None:
+        client._metadata = (*client._metadata, ("token", "unknown"))
+
+    monkeypatch.setattr(Client, "_authenticate", authenticate)
+    quick_etcd.enable_auth(ROOT, USERS)
+    registrar = Registrar(EtcdConfig((quick_etcd.endpoint,), *USER), "user", Instance("10.0.0.1:8888"))
+    registrar.start()
+    (warning,) = wait_until(lambda: warnings(caplog))
+    assert "etcd demands a new token" in warning
+    registrar.stop()
 
 
 def test_users_have_least_privileges(quick_etcd: Etcd) -> None:

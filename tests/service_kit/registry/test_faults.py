@@ -36,6 +36,7 @@ def hung(harness: RegistrarHarness, duration: float) -> None:
 
 
 def survives(etcd: Etcd, outage: Outage, duration: float, ttl: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     with RegistrarHarness(etcd, ttl=ttl) as harness:
         caplog.clear()
         outage(harness, duration)
@@ -45,7 +46,8 @@ def survives(etcd: Etcd, outage: Outage, duration: float, ttl: int, caplog: pyte
         # Those who read the snapshots never lost the instance.
         first = next(number for number, snapshot in enumerate(harness.snapshots) if snapshot.instances)
         assert all(snapshot.addresses == (harness.instance.address,) for snapshot in harness.snapshots[first:])
-    # However many attempts there were, each of the two has told of it once.
+    # However many attempts there were, each of the two has told of it once, and of its end.
+    assert caplog.text.count("etcd works again") == 2
     warnings = sorted(record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
     assert [warning.partition(":")[0] for warning in warnings] == ["registrar", "resolver"]
     assert all("ETCD_ADDRESS" in warning and etcd.endpoint in warning for warning in warnings)
