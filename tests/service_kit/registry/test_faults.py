@@ -1,6 +1,7 @@
 """What happens to etcd, or is done to the key by hand, is got over without help."""
 
 import logging
+import time
 from collections.abc import Callable
 
 import pytest
@@ -117,11 +118,14 @@ def test_a_hand_on_the_key(own_etcd: Etcd, by_hand: ByHand, reason: str) -> None
         assert all(harness.instance.address in snapshot.addresses for snapshot in harness.snapshots[-1:])
 
 
-def test_a_key_that_is_changed_again_and_again(own_etcd: Etcd) -> None:
+def test_a_key_that_is_changed_again_and_again(own_etcd: Etcd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.uniform", lambda _, high: high)
     with RegistrarHarness(own_etcd, ttl=60, relist=60) as harness:
+        began = time.monotonic()
         for _ in range(5):
             own_etcd.delete(harness.key)
             harness.back()
+        assert time.monotonic() - began > 1.5
 
 
 def test_watch_continues_after_etcd_is_wiped(own_etcd: Etcd) -> None:

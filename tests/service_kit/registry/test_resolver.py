@@ -234,6 +234,14 @@ def test_failed_rounds_are_followed_by_pauses(prefix: str, members: int, monkeyp
         resolver.stop()
 
 
+def test_each_of_two_members_is_tried(etcd: Etcd, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("random.sample", lambda members, _: list(members))
+    resolver = Resolver(EtcdConfig((Etcd().endpoint, etcd.endpoint)), "user", prefix=prefix)
+    resolver.start()
+    wait_until(lambda: resolver.snapshot)
+    resolver.stop()
+
+
 def test_there_is_no_snapshot_before_etcd_has_answered(prefix: str) -> None:
     etcd = Etcd()
     follower = Following(etcd.endpoint, prefix)
