@@ -84,12 +84,15 @@ def test_stop_removes_key_and_lease(register: Register, own_etcd: Etcd) -> None:
     registrar.stop()  # once more does no harm
 
 
-def test_stopping_while_etcd_is_down_returns_in_time(register: Register, own_etcd: Etcd) -> None:
+def test_stopping_while_etcd_is_down_returns_in_time(
+    register: Register, own_etcd: Etcd, caplog: pytest.LogCaptureFixture
+) -> None:
     registrar = register(own_etcd.endpoint, INSTANCE, ttl=1)
     wait_until(lambda: registrar.held)
     own_etcd.kill()
     ends_within(registrar, 0.3)
     wait_until(lambda: not registrar.thread.is_alive(), what="the last attempt to end")
+    assert "the key goes when its lease runs out" in caplog.text
 
 
 def test_stopping_while_etcd_hangs_returns_in_time(register: Register, own_etcd: Etcd) -> None:
