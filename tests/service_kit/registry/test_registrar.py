@@ -12,7 +12,7 @@ from service_kit.registry.etcd import Client, Entry
 from service_kit.registry.instance import DEFAULT_PREFIX
 from tests.service_kit.registry.conftest import Register
 from tests.service_kit.registry.harness import RECOVERY, RegistrarHarness
-from tests.support.etcd import Etcd
+from tests.support.etcd import NOWHERE, Etcd
 from tests.support.etcd_proxy import EtcdProxy
 from tests.support.wait import stays, wait_until
 
@@ -132,13 +132,13 @@ def test_attempts_to_stop_are_spaced(register: Register, own_etcd: Etcd, monkeyp
     with EtcdProxy(own_etcd.endpoint) as proxy:
         registrar = register(proxy.endpoint, INSTANCE)
         wait_until(lambda: registrar.held)
-        proxy.lead_to(Etcd().endpoint)  # where nothing listens
+        proxy.lead_to(NOWHERE)
         ends_within(registrar, 1.0)
         assert proxy.calls["LeaseRevoke"] <= 7, "after 0.05, 0.1, 0.2, 0.4 and 0.8 s"
 
 
 def test_stop_without_registration_returns_at_once() -> None:
-    registrar = Registrar(EtcdConfig((Etcd().endpoint,), "user", "password"), "user", INSTANCE)
+    registrar = Registrar(EtcdConfig((NOWHERE,), "user", "password"), "user", INSTANCE)
     registrar.start()
     stopping = threading.Thread(target=registrar.stop, args=(60,))
     stopping.start()
@@ -201,7 +201,7 @@ def test_a_lease_never_granted_is_forgotten(
         proxy.hold_requests("LeaseGrant")
         registrar = register(proxy.endpoint, INSTANCE, timeout=0.5, ttl=1)
         wait_until(lambda: proxy.calls["LeaseGrant"] >= 2)
-        proxy.lead_to(Etcd().endpoint)
+        proxy.lead_to(NOWHERE)
         proxy.release()
         attempts = proxy.calls["LeaseRevoke"]
         wait_until(lambda: proxy.calls["LeaseRevoke"] > attempts, what="another attempt, when the requests are lost")

@@ -10,7 +10,7 @@ import pytest
 
 from service_kit.registry import EtcdConfig, Instance, Resolver, Snapshot, key
 from tests.service_kit.registry.harness import RECOVERY
-from tests.support.etcd import Etcd
+from tests.support.etcd import NOWHERE, Etcd
 from tests.support.etcd_proxy import EtcdProxy
 from tests.support.wait import stays, wait_until
 
@@ -225,7 +225,7 @@ def test_lists_are_spaced(etcd: Etcd, prefix: str) -> None:
 @pytest.mark.parametrize("members", [1, 3])
 def test_failed_rounds_are_followed_by_pauses(prefix: str, members: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("random.uniform", lambda _, high: high)
-    with EtcdProxy(Etcd().endpoint) as proxy:  # where nothing listens
+    with EtcdProxy(NOWHERE) as proxy:
         resolver = Resolver(EtcdConfig((proxy.endpoint,) * members), "user", prefix=prefix)
         began = time.monotonic()
         resolver.start()
@@ -236,7 +236,7 @@ def test_failed_rounds_are_followed_by_pauses(prefix: str, members: int, monkeyp
 
 def test_each_of_two_members_is_tried(etcd: Etcd, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("random.sample", lambda members, _: list(members))
-    resolver = Resolver(EtcdConfig((Etcd().endpoint, etcd.endpoint)), "user", prefix=prefix)
+    resolver = Resolver(EtcdConfig((NOWHERE, etcd.endpoint)), "user", prefix=prefix)
     resolver.start()
     wait_until(lambda: resolver.snapshot)
     resolver.stop()
