@@ -192,7 +192,8 @@ def test_ctrl_c_at_any_moment_of_the_start(tree: Path, ports: dict[str, str], af
         while time.monotonic() < deadline:
             terminal.know_family()
         terminal.press_ctrl_c()
-        assert terminal.wait() in STOPPED
+        # make says so, and ends with 2, when it learns that the signal ended the recipe before it looks at its own
+        assert terminal.wait() in STOPPED or terminal.text.rstrip().endswith("run] Interrupt")
         assert "Traceback" not in terminal.text
 
 

@@ -10,6 +10,9 @@ from typing import Self
 
 from tests.support.etcd import free_port
 
+COMMIT = b"\x03COMMIT"
+"""The statement as MySQL's protocol has it (COM_QUERY): each new connection sends SET AUTOCOMMIT."""
+
 _CHUNK = 65536
 
 

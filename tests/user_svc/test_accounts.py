@@ -16,7 +16,7 @@ from protos.user.v1 import user_pb2
 from tests.support.mariadb import Database as Scratch
 from tests.support.mariadb import Server
 from tests.support.process import Process
-from tests.support.tcp_proxy import TcpProxy
+from tests.support.tcp_proxy import COMMIT, TcpProxy
 from tests.user_svc.client import PASSWORD, Client, code_of, ready_client
 from user_svc.throttle import FREE
 
@@ -254,8 +254,8 @@ def test_no_password_reaches_a_log(service: Service, name: str) -> None:
         (b"UPDATE sessions SET generation", False),
         (b"UPDATE sessions SET ended_at", False),
         (b"INSERT INTO revocations", False),
-        (b"COMMIT", False),
-        (b"COMMIT", True),
+        (COMMIT, False),
+        (COMMIT, True),
     ],
     ids=["password", "generation", "sessions", "revocation", "before the commit", "after the commit"],
 )

@@ -24,7 +24,7 @@ from service_kit.settings import load
 from tests.support.mariadb import Database as Scratch
 from tests.support.mariadb import Server
 from tests.support.process import ROOT, Process
-from tests.support.tcp_proxy import TcpProxy
+from tests.support.tcp_proxy import COMMIT, TcpProxy
 from tests.user_svc.client import PASSWORD, Client, ready_client
 from tests.user_svc.sessions.support import execute
 from user_svc import audit, deadline, dsn, operators, schema
@@ -372,7 +372,7 @@ def test_a_lost_commit_is_reported_as_unknown(database: Scratch, tmp_path: Path,
     ):
         desk = Desk(client, tmp_path, {"DB_DSN": database.go_dsn_by(proxy.port)})
         desk.register("alice")
-        terminal = Terminal(b"y\n", lambda: proxy.lose(b"COMMIT", delivered=delivered))
+        terminal = Terminal(b"y\n", lambda: proxy.lose(COMMIT, delivered=delivered))
         lost = desk.users("reset-password", "alice", stdin=terminal)
         assert (lost.code, lost.out, lost.audit) == (1, "", [])
         assert lost.err.endswith(
