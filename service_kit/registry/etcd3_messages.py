@@ -40,7 +40,7 @@ def install() -> None:
 
 
 def _serialized_descriptor(source: Path) -> bytes:
-    # Parsing the whole module would leave seven megabytes with the process for good.
+    # Parsing the whole module takes thirty milliseconds, and seven megabytes meanwhile.
     literal = _DESCRIPTOR.search(source.read_text(encoding="utf-8"))
     if literal is None:
         raise ImportError(f"{source.name} of etcd3 holds no serialised descriptor")
