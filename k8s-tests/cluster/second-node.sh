@@ -10,7 +10,8 @@ alone second-node
 
 node=$run/node-2
 pods=10.244.255 # the end of the range that node-1 assigns from its start
-images=(registry.k8s.io/pause:3.10 gcr.io/etcd-development/etcd:v3.6.8 localhost/video-platform/{user,gateway}-svc:"$(<"$here/../../VERSION")")
+mapfile -t images < <(cat "$here"/images/{pause,etcd}/names)
+images+=(localhost/video-platform/{user,gateway}-svc:"$(<"$here/../../VERSION")")
 cut=(PREROUTING --source "$pods.0/24" --jump DROP)
 
 start_node() {
