@@ -190,7 +190,8 @@ sleep() {{ kubectl annotate pods --all --overwrite video-platform/look="$(date +
             conditions = {c["type"]: c["status"] for c in status.get("conditions", [])}
             lines.append(f"--- {name}: {status['phase']} {conditions} restarts {self.restarts().get(name)}")
             try:
-                lines += self.log(name).splitlines()[-30:]
+                for container in status.get("containerStatuses", []):
+                    lines += self.last_words(pod, container["name"]).splitlines()[-40:]
             except Exception as error:  # noqa: BLE001  # a report of what there is must not fail for what there is not
                 lines.append(f"no log: {error}"[:200])
         events = self.list_all("Event")

@@ -102,9 +102,9 @@ class Platform:
         program = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9090/metrics').read().decode())"
         return self.namespace.execute(pod, "python", "-c", program)
 
-    def etcdctl(self, *arguments: str) -> str:
-        """Run etcdctl in the first member."""
-        return self.namespace.execute("vp-etcd-0", "etcdctl", "--command-timeout=5s", *arguments)
+    def etcdctl(self, *arguments: str, member: str = "vp-etcd-0") -> str:
+        """Run etcdctl in a member."""
+        return self.namespace.execute(member, "etcdctl", "--command-timeout=5s", *arguments)
 
     def stop_etcd(self) -> None:
         """Take all members away, and wait until they are gone."""

@@ -1,14 +1,34 @@
 """Sends HTTP requests, one after the other, and writes each answer as a JSON line. Needs the standard library alone."""
 
+import errno
 import http.client
 import json
 import sys
+import time
 from urllib.parse import urlsplit
+
+SECONDS = 15
+"""For which a Service may lead to a pod that is gone: until the node has heard of it. What clients lose by that,
+traffic.py tells."""
+
+
+def connect(connection: http.client.HTTPConnection) -> None:
+    """Connect, and try again where the pod that was chosen is gone."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            return connection.connect()
+        except OSError as error:
+            if error.errno != errno.EHOSTUNREACH or time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
+
 
 for sent in json.loads(sys.argv[1]):
     url = urlsplit(sent["url"])
     connection = http.client.HTTPConnection(url.hostname or "", url.port or 80, timeout=sent.get("timeout", 20))
     try:
+        connect(connection)
         connection.request(sent["method"], url.path, sent.get("body", "").encode() or None, sent.get("headers", {}))
         answer = connection.getresponse()
         text = answer.read().decode()
