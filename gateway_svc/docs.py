@@ -1,5 +1,8 @@
 """/docs and /openapi.json: the contract for people and for tools, served from memory without external resources."""
 
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+
 import orjson
 from connexion.spec import Specification
 from starlette.types import Scope
@@ -43,7 +46,7 @@ _HEADERS = [
     ),
     (b"referrer-policy", b"no-referrer"),
 ]
-Document = tuple[int, bytes | None, bytes, problems.Headers]
+Document = tuple[int, bytes | None, bytes | mmap, problems.Headers]
 """Status, content type, body and further headers."""
 
 _REDIRECT: Document = (308, None, b"", [(b"location", b"../docs"), (b"content-length", b"0")])
@@ -60,7 +63,7 @@ class Documents:
             return
         self._found["/docs/"] = _REDIRECT
         for name in ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"):
-            self._add(f"/docs/{name}", _TYPES[name.rpartition(".")[2]], (swagger_ui_path / name).read_bytes())
+            self._add(f"/docs/{name}", _TYPES[name.rpartition(".")[2]], _map(swagger_ui_path / name))
         self._add("/docs/start.js", _TYPES["js"], _START.encode())
 
     def add(self, specification: Specification) -> None:
@@ -90,5 +93,11 @@ class Documents:
             raise problems.method_not_allowed("GET, HEAD")
         return document
 
-    def _add(self, path: str, content_type: bytes, body: bytes) -> None:
+    def _add(self, path: str, content_type: bytes, body: bytes | mmap) -> None:
         self._found[path] = (200, content_type, body, _HEADERS)
+
+
+def _map(path: Path) -> mmap:
+    """Return a file that takes no memory of the process until it is asked for, and is shared by all who ask."""
+    with path.open("rb") as file:
+        return mmap(file.fileno(), 0, access=ACCESS_READ)

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
+from mmap import mmap
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -44,7 +45,7 @@ class Answer(NamedTuple):
 
     status: int
     content_type: bytes | None
-    body: bytes
+    body: bytes | mmap
     headers: Headers = ()
 
 
