@@ -51,7 +51,7 @@ faults: $(DEV) ## run the outages at their full length
 	$(PY) -m pytest -m "faults and not exclusive" -n 4 $(ARGS) # they wait, most of the time
 	$(PY) -m pytest -m "faults and exclusive" $(ARGS)
 
-bench: $(DEV) ## measure, and print ratios beside their goals, ten minutes; ARGS="gateway" measures one case
+bench: $(DEV) $(RUN) ## measure, and print ratios beside their goals, ten minutes; ARGS="gateway" measures one case
 	$(PY) -m bench $(ARGS)
 
 lint: $(DEV) ## run the checks of .pre-commit-config.yaml; helm lint is one of charts-test

@@ -4,7 +4,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,8 @@ import httpx
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = ROOT / ".venv-run" / "bin" / "python"
+"""Has what the images have. Libraries import more where they find more: httpx takes rich and pygments, 3 MiB."""
 SERVER_CORE, CLIENT_CORE = 0, (os.cpu_count() or 2) - 1
 
 START_TIMEOUT = 60.0
@@ -89,7 +90,12 @@ class Service:
 
 @contextmanager
 def service(
-    module: str, folder: Path, env: Mapping[str, str] = MappingProxyType({}), *, core: int | None = None
+    module: str,
+    folder: Path,
+    env: Mapping[str, str] = MappingProxyType({}),
+    *,
+    core: int | None = None,
+    python: Path = SHIPPED,
 ) -> Iterator[Service]:
     """Run `module` until the block ends, pinned to `core`; when the block begins, it is listening.
 
@@ -99,7 +105,7 @@ def service(
     log = folder / f"{module}-{time.monotonic_ns()}.log"
     with log.open("ab") as output:
         process = psutil.Popen(
-            [sys.executable, "-m", module],
+            [python, "-m", module],
             cwd=folder,
             env={**_ENVIRONMENT, **env},
             stderr=output,

@@ -1,6 +1,7 @@
 """The gateway beside FastAPI, which does the same work on the same server, and beside that server alone."""
 
 import json
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +23,7 @@ def measure(folder: Path, extent: Extent) -> list[Figure]:
         started_in = ours.until_ready()
         unlogged = stack.enter_context(gateway(folder, users.target, {"ACCESS_LOG_SAMPLE": "0"}))
         fastapi, bare, stock = (
-            stack.enter_context(service(f"bench.{module}", folder, env, core=SERVER_CORE))
+            stack.enter_context(service(f"bench.{module}", folder, env, core=SERVER_CORE, python=Path(sys.executable)))
             for module, env in (
                 ("fastapi_peer", {"USER_SERVICE_TARGET": users.target}),
                 ("bare_peer", {}),
