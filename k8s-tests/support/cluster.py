@@ -163,8 +163,15 @@ class Cluster:
         return self.start(pod, namespace, *command).finish(timeout)
 
     def start(self, pod: str, namespace: str, *command: str) -> "Execution":
-        """Run a command in a pod and return at once."""
-        return Execution(_client(self.context), pod, namespace, command)
+        """Run a command in a pod and return at once.
+
+        Raises:
+            CommandError: when the pod runs none, for it is starting or gone.
+        """
+        try:
+            return Execution(_client(self.context), pod, namespace, command)
+        except ApiException as error:
+            raise CommandError(f"{pod} runs no command: {error.reason}") from error
 
 
 class Execution:
