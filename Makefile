@@ -37,7 +37,7 @@ demo: $(DEV) ## show what clients notice when parts of the platform fail: nothin
 	@$(PY) -u -m tests.demo
 
 ##@ Check
-test: $(DEV) ## run the tests, seven minutes; ARGS="-k name" goes to pytest
+test: $(DEV) ## run the tests, eleven minutes; ARGS="-k name" goes to pytest
 	$(PY) -m pytest -n 2 --dist loadscope $(ARGS)
 
 coverage: $(DEV) ## run the tests and print the branches that they leave out
@@ -51,7 +51,7 @@ faults: $(DEV) ## run the outages at their full length
 	$(PY) -m pytest -m "faults and not exclusive" -n 4 $(ARGS) # they wait, most of the time
 	$(PY) -m pytest -m "faults and exclusive" $(ARGS)
 
-bench: $(DEV) $(RUN) ## measure, and print ratios beside their goals, ten minutes; ARGS="gateway" measures one case
+bench: $(DEV) $(RUN) ## measure, and print ratios beside their goals, fifteen minutes; ARGS="gateway" measures one case
 	$(PY) -m bench $(ARGS)
 
 lint: $(DEV) ## run the checks of .pre-commit-config.yaml; helm lint is one of charts-test
