@@ -93,8 +93,12 @@ def test_old_dumps_go_after_a_new_one_alone(saved: Platform) -> None:
     start_backup(saved, "in-vain")
     wait_until(lambda: ended(saved, "in-vain"), 240, what="the end of a backup without MySQL")
     assert ended(saved, "in-vain") == "Failed"
-    events = [event for event in saved.namespace.list_all("Event") if event["involvedObject"]["name"] == "in-vain"]
-    assert "BackoffLimitExceeded" in {event["reason"] for event in events if event["type"] == "Warning"}
+
+    def warned() -> bool:
+        events = [event for event in saved.namespace.list_all("Event") if event["involvedObject"]["name"] == "in-vain"]
+        return "BackoffLimitExceeded" in {event["reason"] for event in events if event["type"] == "Warning"}
+
+    wait_until(warned, 30, what="a warning")
     assert "the backup failed" in reason(saved, "in-vain")
     assert old in with_backups(saved, "ls")
 

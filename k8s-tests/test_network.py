@@ -42,7 +42,7 @@ def enforcing(pods: Callable[[str], ClientPod], installed: Platform) -> None:
     client_pod = pods(name)
     installed.namespace.create(silence(name))
     try:
-        wait_until(lambda: not reached(client_pod, GATEWAY), 10, what="a pod that reaches nothing")
+        wait_until(lambda: not reached(client_pod, GATEWAY), 60, what="a pod that reaches nothing")
     except AssertionError:
         pytest.skip("this cluster does not enforce NetworkPolicies")
     finally:
@@ -75,7 +75,7 @@ def test_who_reaches_what(
 ) -> None:
     """The pods have a name of the release's, and are not part of it: what they may send is not restricted."""
     client_pod = pods(label)
-    wait_until(lambda: reached(client_pod, *ALL) == open_paths, 10, what=f"{open_paths} alone")
+    wait_until(lambda: reached(client_pod, *ALL) == open_paths, 60, what=f"{open_paths} alone")
 
 
 def test_strangers_do_not_reach_metrics(platform: Platform, pods: Callable[[str], ClientPod]) -> None:
@@ -85,7 +85,7 @@ def test_strangers_do_not_reach_metrics(platform: Platform, pods: Callable[[str]
         f"{pod['status']['podIP']}:{port}" for name, port in ports.items() for pod in platform.namespace.live(name)
     }
     stranger, prometheus = pods("stranger"), pods("prometheus")
-    wait_until(lambda: reached(prometheus, *peers) == peers, 10, what="Prometheus at every pod")
+    wait_until(lambda: reached(prometheus, *peers) == peers, 60, what="Prometheus at every pod")
     assert reached(stranger, *peers) == set()
 
 
@@ -94,4 +94,4 @@ def test_other_namespaces_reach_the_gateway_alone(platform: Platform, new_namesp
     elsewhere.wait()
     far = {f"{host}.{platform.namespace.name}:{port}" for host, port in (peer.split(":") for peer in ALL)}
     (gateway,) = (peer for peer in far if peer.startswith("vp-gateway-svc"))
-    wait_until(lambda: reached(elsewhere, *far) == {gateway}, 10, what="the gateway alone")
+    wait_until(lambda: reached(elsewhere, *far) == {gateway}, 60, what="the gateway alone")

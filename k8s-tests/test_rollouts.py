@@ -46,7 +46,7 @@ def test_evictions_one_by_one(platform: Platform, figures: Record, name: str) ->
     first, second = (pod["metadata"]["name"] for pod in platform.namespace.live(name))
     cluster, namespace = platform.namespace.cluster, platform.namespace.name
     with platform.traffic(**STEADY) as traffic:
-        assert cluster.evict(first, namespace)
+        wait_until(lambda: cluster.evict(first, namespace), 30, what="a budget that allows the first")
         assert not cluster.evict(second, namespace), "the budget allows one unavailable pod"
         platform.namespace.wait_for_pods(name, 2)
         wait_until(lambda: cluster.evict(second, namespace), 30, what="a budget that allows the second")
@@ -91,7 +91,7 @@ def test_new_pod_gets_its_share(platform: Platform, figures: Record) -> None:
 
             (new,) = wait_until(ready, 60, what="the third pod")
             began = time.monotonic()
-            wait_until(lambda: logins(platform, new), 2, what="the new pod's first login")
+            wait_until(lambda: logins(platform, new), 30, what="the new pod's first login")
             figures("new user-svc pod, seconds from Ready to its first login", time.monotonic() - began)
             before = {name: logins(platform, name) for name in (*old, new)}
             traffic.wait_for(60)

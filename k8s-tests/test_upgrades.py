@@ -67,6 +67,7 @@ def test_three_upgrades_and_a_rollback(platform: Platform, figures: Record, tmp_
 
     with platform.traffic(**STEADY) as traffic:
         release.upgrade(VALUES, chart=later)
+        platform.wait_until_whole()
         assert images(platform) == {NEXT} != before
         traffic.wait_for(60)
         figures("upgraded to a new tag", traffic.summary)
@@ -83,6 +84,7 @@ def test_three_upgrades_and_a_rollback(platform: Platform, figures: Record, tmp_
 
         release.rollback(first)
         release.chart = today
+        platform.wait_until_whole()
         assert images(platform) == before
         # a version that does not know the schema of the later one goes on
         assert all("the schema is newer than this version of the service" in log for log in user_service_logs(platform))
@@ -144,7 +146,7 @@ def test_broken_first_version_recovers_by_an_upgrade(other: Namespace) -> None:
     with pytest.raises(HelmError):
         release.install(broken, timeout=10)
     secrets = [other.secret(name) for name in SECRETS]
-    release.upgrade(SMALL)
+    release.upgrade(SMALL, timeout=300)
     assert [other.secret(name) for name in SECRETS] == secrets
     release.test()
 

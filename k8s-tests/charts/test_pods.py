@@ -79,16 +79,16 @@ def test_all_keys_are_files_of_one_volume() -> None:
     assert len({source["name"] for source in sources}) == 1
 
 
-@pytest.mark.parametrize("service", ["user-svc", "gateway-svc"])
-def test_a_pod_has_the_time_to_drain(service: str) -> None:
+@pytest.mark.parametrize(("service", "least"), [("user-svc", 27), ("gateway-svc", 30)])
+def test_a_pod_has_the_time_to_drain(service: str, least: int) -> None:
     def period(**values: int | None) -> int:
         pod = of_kind(render(service, values), "Deployment")["spec"]["template"]["spec"]
         return pod["terminationGracePeriodSeconds"]
 
-    assert period() == 27
+    assert period() == least
     assert period(drainDelaySeconds=5, graceSeconds=60) == 70
     assert period(drainDelaySeconds=0, graceSeconds=0) == 5
-    assert period(terminationGracePeriodSeconds=27) == 27
+    assert period(terminationGracePeriodSeconds=least) == least
     assert period(terminationGracePeriodSeconds=300) == 300
 
 

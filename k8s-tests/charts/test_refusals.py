@@ -44,7 +44,7 @@ REFUSED = {
     "no time to drain, in the umbrella": (
         "video-platform",
         {"gateway-svc": {"terminationGracePeriodSeconds": 30, "graceSeconds": 60}},
-        "terminationGracePeriodSeconds is 30, and a pod needs 67 to drain",
+        "terminationGracePeriodSeconds is 30, and a pod needs 70 to drain",
     ),
     "no etcd": ("video-platform", {"etcd": {"enabled": False}}, "say in global.registry.address where etcd is"),
     "no MySQL": ("user-svc", {"mysql": {"enabled": False}}, "say in global.database.host where MySQL is"),

@@ -215,7 +215,7 @@ class Execution:
         """Wait for the command's end and return the rest of what it wrote to stdout.
 
         Raises:
-            CommandError: when it failed, or takes longer than `timeout` seconds.
+            CommandError: when it failed, has no exit status, or takes longer than `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
         try:
@@ -225,12 +225,20 @@ class Execution:
                 self._socket.update(timeout=1)
                 self._collect()
             self._collect()
-            if self._socket.returncode:
+            if self._status() != 0:
                 raise CommandError(self._errors + self._text)
         finally:
             self._socket.sock.shutdown()  # its close() leaves open what the server has closed
             self._client.rest_client.pool_manager.clear()
         return self._text
+
+    def _status(self) -> int | None:
+        """Return the exit status, or None when there was none, as of a container that ended at that moment."""
+        try:
+            status: int = self._socket.returncode
+        except (IndexError, KeyError, TypeError, ValueError):  # the library expects a number in what the kubelet says
+            return None
+        return status
 
     def _collect(self) -> None:
         self._text += self._socket.read_stdout(timeout=0) if self._socket.peek_stdout(timeout=0) else ""

@@ -29,6 +29,8 @@ class Namespace:
         labels = {"pod-security.kubernetes.io/enforce": standard, "pod-security.kubernetes.io/warn": standard}
         if create:
             cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.name, "labels": labels}})
+            # a pod that comes before it is refused
+            wait_until(lambda: self.get("ServiceAccount", "default"), 60, what="the account of the namespace's pods")
 
     def close(self) -> None:
         """Delete it, without waiting for the end of that."""

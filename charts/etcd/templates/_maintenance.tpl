@@ -108,6 +108,9 @@ spec:
                 {{- with .endpoints }}
                 - name: ETCDCTL_ENDPOINTS
                   value: {{ join "," . | quote }}
+                # a NetworkPolicy lets a new pod through only once each node has heard of it
+                - name: ETCDCTL_DIAL_TIMEOUT
+                  value: 15s
                 {{- include "etcd.ctlEnv" $root | nindent 16 }}
                 {{- end }}
               resources: {{- toYaml $.job.resources | nindent 16 }}

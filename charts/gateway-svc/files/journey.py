@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -34,6 +35,18 @@ def ask(path: str, body: dict[str, str] | None = None, token: str = "") -> tuple
         return refusal.code, json.load(refusal)
 
 
+def reach(seconds: float) -> tuple[int, dict]:
+    """Ask for the first answer, until there is one: nodes hear of a new Service a moment after it is there."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return ask("/ping")
+        except urllib.error.URLError as error:
+            if time.monotonic() > deadline:
+                sys.exit(f"FAILED  the gateway cannot be reached at {GATEWAY}: {error.reason}")
+        time.sleep(0.5)
+
+
 def expect(step: str, answer: tuple[int, dict], *statuses: int) -> dict:
     """Print how a step went, and end the test when it went wrong."""
     status, body = answer
@@ -43,7 +56,7 @@ def expect(step: str, answer: tuple[int, dict], *statuses: int) -> dict:
     return body
 
 
-expect("the gateway answers", ask("/ping"), 200)
+expect("the gateway answers", reach(15), 200)
 expect("a user registers, or has", ask("/api/register", USER), 200, 409)
 token = expect("the user logs in", ask("/api/login", USER), 200)["token"]
 profile = expect("the token opens the profile", ask("/api/profile", token=token), 200)

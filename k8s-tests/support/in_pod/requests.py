@@ -8,18 +8,19 @@ import time
 from urllib.parse import urlsplit
 
 SECONDS = 15
-"""For which a Service may lead to a pod that is gone: until the node has heard of it. What clients lose by that,
-traffic.py tells."""
+"""For which a Service may lead nowhere, or to a pod that is gone: until the node has heard of the change. What clients
+lose by that, traffic.py tells."""
+LATE = (errno.ECONNREFUSED, errno.EHOSTUNREACH)
 
 
 def connect(connection: http.client.HTTPConnection) -> None:
-    """Connect, and try again where the pod that was chosen is gone."""
+    """Connect, and try again where nobody is yet, or any more."""
     deadline = time.monotonic() + SECONDS
     while True:
         try:
             return connection.connect()
         except OSError as error:
-            if error.errno != errno.EHOSTUNREACH or time.monotonic() > deadline:
+            if error.errno not in LATE or time.monotonic() > deadline:
                 raise
         time.sleep(0.2)
 

@@ -83,12 +83,23 @@ async def send(operation: str, clients: list[httpx.AsyncClient], group: asyncio.
         group.create_task(one(clients[number % len(clients)], operation, number))
 
 
+async def answered(client: httpx.AsyncClient) -> None:
+    """Wait until the gateway can be reached: the node may hear of a new Service late."""
+    async with asyncio.timeout(15):
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                await client.get(f"{gateway}/ping")
+                return
+            await asyncio.sleep(0.2)
+
+
 async def main() -> None:
     """Prepare a user, then send until told to stop; requests under way are waited for."""
     global token
     fresh = httpx.AsyncClient(timeout=15, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
     kept = httpx.AsyncClient(timeout=15, trust_env=False)
     async with fresh, kept:
+        await answered(fresh)
         (await fresh.post(f"{gateway}/api/register", json=USER)).raise_for_status()
         token = (await fresh.post(f"{gateway}/api/login", json=USER)).raise_for_status().json()["token"]
         if "refresh" in rates:
