@@ -35,9 +35,10 @@ ARGUMENTS = [
 class Production(Platform):
     """A platform whose etcd wants a password, and whose parts have certificates."""
 
-    def etcdctl(self, *arguments: str) -> str:
-        """Run etcdctl in the first member, as root."""
-        return super().etcdctl(f"--user=root:{self.secret_values('vp-etcd')['root-password']}", *arguments)
+    def etcdctl(self, *arguments: str, member: str = "vp-etcd-0") -> str:
+        """Run etcdctl in a member, as root."""
+        root = f"--user=root:{self.secret_values('vp-etcd')['root-password']}"
+        return super().etcdctl(root, *arguments, member=member)
 
     def identity(self, chart: str) -> dict[str, str]:
         """Return the certificate of a chart, its key and its CA."""
