@@ -19,7 +19,7 @@ comma := ,
 CHARTS := $(addprefix charts/,etcd mysql user-svc gateway-svc video-platform)
 GROUPS := dev run user gateway build skaffold go node clients
 
-.PHONY: charts-test charts-tools charts-docs charts-schema charts-package images help run users demo test coverage faults bench lint protos docs lock version
+.PHONY: charts-test charts-tools charts-docs charts-schema charts-package images images-tools help run users demo test coverage faults bench lint protos docs lock version
 .DEFAULT_GOAL := help
 
 help:
@@ -100,6 +100,9 @@ charts-package: ## package the charts into dist/charts; PUSH=oci://REGISTRY/char
 	helm=$${HELM:-$$(command -v helm || echo "$$(k8s-tests/cluster/binaries.sh helm)/helm")} && \
 	"$$helm" package $(CHARTS) --destination $(DIST)/charts && \
 	for package in $(if $(PUSH),$(DIST)/charts/*.tgz); do "$$helm" push $$package $(PUSH) $(PUSH_FLAGS) || exit; done
+
+images-tools: ## build what writes the SBOMs of images, from the Go module registry
+	k8s-tests/cluster/binaries.sh syft
 
 images: ## build both images, and write the SBOM of each into dist/images; BUILDER=podman, REPOSITORY=registry.example.com/team
 	mkdir -p $(DIST)/images
