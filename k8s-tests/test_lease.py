@@ -12,7 +12,7 @@ from support.client_pod import IN_POD
 from support.cluster import Execution, Manifest, condition, ready_since, wait_until
 from support.platform import Platform
 
-NOT_READY_WITHIN = 30
+NOT_READY_WITHIN = 20
 """Seconds, from the end of etcd's pod: the charts document 7 to 15, the rest is what it takes to be told."""
 
 READY_WITHIN = 30

@@ -78,8 +78,14 @@ def states(three: Platform) -> dict[str, str]:
     return {pod["metadata"]["name"]: ready_since(pod) for pod in wait_until(ready, 60, what="the services to be ready")}
 
 
+def restarts(three: Platform) -> dict[str, int]:
+    """Return how often each pod of the services has been restarted."""
+    counts = three.namespace.restarts()
+    return {name: counts[name] for name in states(three)}
+
+
 def test_one_member_away_is_not_noticed(three: Platform, figures: Record) -> None:
-    before, restarts = states(three), three.namespace.restarts()
+    before, restarted = states(three), restarts(three)
     with three.traffic(**STEADY) as traffic:
         three.namespace.delete("Pod", "vp-etcd-1", now=True)
         wait_until(lambda: len(ready_members(three)) == 2, 30, what="two members")
@@ -88,9 +94,7 @@ def test_one_member_away_is_not_noticed(three: Platform, figures: Record) -> Non
     figures("one of three members away", traffic.summary)
     assert traffic.lost() == []
     assert states(three) == before
-    services = before.keys()
-    now = three.namespace.restarts()
-    assert {name: now[name] for name in services} == {name: restarts[name] for name in services}
+    assert restarts(three) == restarted
 
 
 def ready_members(three: Platform) -> list[str]:
@@ -149,7 +153,7 @@ def test_member_that_lost_its_volume_is_replaced(three: Platform, figures: Recor
 
     There is no quorum while a second member restarts: if that takes 10 s, user services are not ready for a moment.
     """
-    before, restarts = states(three).keys(), three.namespace.restarts()
+    before = restarts(three)
     replacing = {**VALUES, "etcd": {**VALUES["etcd"], "initialClusterState": "existing"}}
     claim = "data-vp-etcd-1"
     with three.traffic(**STEADY) as traffic:
@@ -175,9 +179,7 @@ def test_member_that_lost_its_volume_is_replaced(three: Platform, figures: Recor
         traffic.wait_for(30)
     assert len(members(three)) == 3
     assert traffic.lost() == []
-    assert states(three).keys() == before
-    now = three.namespace.restarts()
-    assert {name: now[name] for name in before} == {name: restarts[name] for name in before}
+    assert restarts(three) == before
 
 
 def change_members(three: Platform, *arguments: str) -> None:

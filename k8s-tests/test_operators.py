@@ -7,8 +7,8 @@ from support.cluster import wait_until
 from support.platform import Platform
 
 USERS = "kubectl exec -i deployment/vp-user-svc -- python -m user_svc users"
-NOTICED = 30
-"""Seconds; gateways take two, and what this takes from a pod depends on the machine."""
+NOTICED = 5
+"""Seconds: two for gateways to learn of it, and what a request takes from a pod."""
 
 
 def users(platform: Platform, command: str) -> str:

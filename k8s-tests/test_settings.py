@@ -137,13 +137,15 @@ def still_waits(platform: Platform, case: str, count: int) -> bool:
 def test_refused_password_is_told_once_and_tried_again(wrong: Platform) -> None:
     """A refused connection may come before it: MySQL's policy lets a new pod through a moment later."""
 
-    def refusals() -> int:
+    def told() -> list[Manifest]:
         lines = warnings(wrong, "denied", DATABASE)
-        return len(lines) if lines and "Access denied for user 'late'" in lines[-1]["cause"] else 0
+        return lines if any("Access denied for user 'late'" in line["cause"] for line in lines) else []
 
-    said = wait_until(refusals, 60, what="the refusal")
+    *before, line = wait_until(told, 60, what="the refusal")
+    assert "Access denied for user 'late'" in line["cause"]
+    assert not [line for line in before if "Access denied" in line["cause"]]
     # it asks once a second
-    stays(lambda: still_waits(wrong, "denied", said), 5)
+    stays(lambda: still_waits(wrong, "denied", len(before) + 1), 5)
     sql = f"CREATE USER late IDENTIFIED BY '{WRONG_PASSWORD}'; GRANT ALL ON video_platform.* TO late"
     root = 'mysql --defaults-file=<(printf "[client]\\npassword=%s\\n" "$(< $MYSQL_ROOT_PASSWORD_FILE)") --user=root'
     wrong.namespace.execute("vp-mysql-0", "bash", "-c", f'{root} --execute="{sql}"')
