@@ -16,7 +16,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = ROOT / ".venv-run" / "bin" / "python"
-"""Has what the images have. Libraries import more where they find more: httpx takes rich and pygments, 3 MiB."""
+"""Has the packages of `make run`, without those of tests: where httpx finds rich and pygments, it imports them."""
 SERVER_CORE, CLIENT_CORE = 0, (os.cpu_count() or 2) - 1
 
 START_TIMEOUT = 60.0
