@@ -47,6 +47,8 @@ def survives(etcd: Etcd, outage: Outage, duration: float, ttl: int, caplog: pyte
         # Those who read the snapshots never lost the instance.
         first = next(number for number, snapshot in enumerate(harness.snapshots) if snapshot.instances)
         assert all(snapshot.addresses == (harness.instance.address,) for snapshot in harness.snapshots[first:])
+        # Each says so once its watch is there, which is after it has written and read.
+        wait_until(lambda: caplog.text.count("etcd works again") >= 2, RECOVERY, what="the end of it to be told")
     # However many attempts there were, each of the two has told of it once, and of its end.
     assert caplog.text.count("etcd works again") == 2
     warnings = sorted(record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
