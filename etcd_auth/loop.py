@@ -39,19 +39,21 @@ def run(settings: AuthSettings, stop: StopSignal) -> None:
 
 def _watch_over(accounts: Accounts, settings: AuthSettings, stop: StopSignal) -> None:
     said = ""
+    in_order = False
     pause = 0.0
     while not stop.wait(pause):
         try:
             changes = accounts.reconcile()
         except Unavailable as error:
-            state, on = str(error), False
+            state, on, in_order = str(error), False, False
         except Refused as error:
             state, on = str(error), accounts.auth_is_on
         else:
             state, on = "authentication is on", True
             for change in changes:
                 # What was in order and is not any more has been changed by someone else.
-                logger.log(logging.WARNING if state == said else logging.INFO, change)
+                logger.log(logging.WARNING if in_order else logging.INFO, change)
+            in_order = True
         # What the readiness probe looks at: an etcd that takes anybody's writes is not ready.
         if on:
             settings.auth_on_file.touch()

@@ -115,6 +115,8 @@ class DatabaseMonitor:
         return writable, None
 
     def _take_note(self, problem: _Problem | None, *, writable: bool) -> None:
+        was, now = (self._answers, self._writable), (problem is None, writable)
+        self._answers, self._writable = now  # before anyone is told of it
         self.obstacle = problem.obstacle if problem else "" if writable else "the database is read-only"
         cause = problem.cause if problem else "" if writable else READ_ONLY
         if cause != self._cause:
@@ -127,7 +129,5 @@ class DatabaseMonitor:
                 logger.info("the database answers", extra={"database": self._database.source.place})
             self._cause = cause
         metrics.database_read_only.set(problem is None and not writable)
-        state = (problem is None, writable)
-        if state != (self._answers, self._writable):
-            self._answers, self._writable = state
+        if now != was:
             self._on_change()

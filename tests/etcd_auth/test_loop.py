@@ -140,6 +140,16 @@ def test_manual_changes_are_corrected_and_logged(etcd: Etcd, loop: Loop, change:
     assert "root" not in as_user(etcd, "root", "user", "get", "resolver")
 
 
+def test_changes_are_warned_of_after_a_refusal(etcd: Etcd, loop: Loop) -> None:
+    wait_until(lambda: "authentication is on" in loop.output, 15)
+    etcd.ctl(f"--user=root:{ROOT}", "user", "passwd", "--interactive=false", "root", stdin="another-password\n")
+    wait_until(lambda: "another root password" in loop.output, 15)
+    etcd.ctl("--user=root:another-password", "role", "delete", "registrar")
+    etcd.ctl("--user=root:another-password", "user", "passwd", "--interactive=false", "root", stdin=f"{ROOT}\n")
+    lines = wait_until(lambda: [each for each in loop.output.splitlines() if "role registrar was made" in each][1:], 15)
+    assert "WARNING" in lines[0]
+
+
 def test_accounts_that_exist_are_taken_over(etcd: Etcd, tmp_path: Path) -> None:
     for name in ("root", "registrar"):
         etcd.ctl("user", "add", f"{name}:another-password")

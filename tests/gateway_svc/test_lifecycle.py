@@ -210,7 +210,8 @@ def connect() -> Iterator[Callable[[Process], Connection]]:
 
 def test_draining(start_gateway: StartGateway, users: UsersStub, connect: Callable[[Process], Connection]) -> None:
     """Not ready at once, yet answering for DRAIN_DELAY; then what is in flight ends, and the exit code is 0."""
-    gateway = start_gateway(USER_SERVICE_TARGET=users.target, DRAIN_DELAY="2")
+    # A short GRACE, of which idle connections get a part, so that the login is within its deadline at the end.
+    gateway = start_gateway(USER_SERVICE_TARGET=users.target, DRAIN_DELAY="2", GRACE="8")
     entered, release = threading.Event(), threading.Event()
 
     def slow(*_: object) -> None:

@@ -1,6 +1,5 @@
 """A gateway and the receiver of its spans: whatever that one does, requests and the end of the process go on."""
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import psutil
 import pytest
 
 from tests.gateway_svc.conftest import CREDENTIALS, SECRET, StartGateway
+from tests.support.etcd import free_port
 from tests.support.otlp import HungReceiver, Receiver, environment
 from tests.support.process import Process
 from tests.support.users_stub import UsersStub
@@ -115,8 +115,7 @@ def test_hanging_receiver_delays_nothing(start_gateway: StartGateway, users: Use
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_each_receiver_state_is_logged_once(start_gateway: StartGateway, users: UsersStub, protocol: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
+    port = free_port()
     env = {
         **environment(port, protocol),
         "OTEL_EXPORTER_OTLP_TIMEOUT": "1",

@@ -226,7 +226,8 @@ def test_what_is_known_outlives_the_feed(monkeypatch: pytest.MonkeyPatch, caplog
                 for code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED):
                     stub.feed_error = code
                     await asyncio.sleep(0.2)
-                assert followed.age > 0.3
+                await until(lambda: followed.age > 0.3)
+                await until(lambda: "cannot be read" in caplog.text)
                 stub.revoke(ended_id=b"b" * 16)
                 stub.feed_error = None
                 await until(lambda: len(revocations) == 2)

@@ -19,7 +19,7 @@ from gateway_svc.users_client import LOGIN_DEADLINE, REGISTER_DEADLINE, UsersCli
 from protos.user.v1 import user_pb2
 from service_kit.registry import EtcdConfig, Instance, Registrar
 from tests.gateway_svc.conftest import CREDENTIALS, StartGateway, admin, wait_until_ready
-from tests.support.etcd import Etcd
+from tests.support.etcd import Etcd, free_port
 from tests.support.process import Process
 from tests.support.users_stub import UsersStub
 from tests.support.wait import wait_until
@@ -176,16 +176,17 @@ def test_reachability_changes_are_logged_once(start_gateway: StartGateway, two: 
     assert (said(), is_reachable()) == ([], True)
     two[1].serving(yes=False)
     wait_until(lambda: not is_reachable(), 5)
+    wait_until(said)
     two[0].stop()
     assert said() == ["no user service can be reached"]
     two[1].serving(yes=True)
     wait_until(is_reachable, 5)
+    wait_until(lambda: len(said()) > 1)
     assert said() == ["no user service can be reached", "a user service can be reached"]
 
 
 def test_no_instance_is_there(start_gateway: StartGateway) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     gateway = start_gateway(wait=False, USER_SERVICE_TARGET=f"ipv4:127.0.0.1:{port}")
     for path in ("/api/register", "/api/login"):
         answer = httpx.post(url(gateway, path), json=CREDENTIALS, timeout=REGISTER_DEADLINE)

@@ -48,7 +48,7 @@ class Balancer:
 
 
 def test_a_rolling_restart_of_gateways_loses_nothing(etcd: Etcd, make_platform: Callable[..., Platform]) -> None:
-    platform = make_platform(etcd, gateways=2, env={"DRAIN_DELAY": "1"})
+    platform = make_platform(etcd, gateways=2, env={"DRAIN_DELAY": "2"})
     with platform.client() as client:
         assert client.post("/api/register", json=account()).status_code == 200
     with Balancer(platform) as balancer, Traffic(balancer.send, rate=20) as traffic:

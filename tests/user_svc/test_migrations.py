@@ -113,6 +113,7 @@ def test_waiting_for_the_lock_is_reported(database: Scratch, tmp_path: Path) -> 
         cursor.execute(f"SELECT GET_LOCK({LOCK}, 0)")
         with Process("user_svc", env={"DB_DSN": database.go_dsn}, cwd=tmp_path) as process:
             wait_until(lambda: "another process is migrating the schema" in readyz(process))
+            wait_until(lambda: waits(process))
             stays(lambda: len(waits(process)) == 1, 2.5)
             cursor.execute(f"SELECT RELEASE_LOCK({LOCK})")
             with ready_client(process):

@@ -210,6 +210,8 @@ def test_metrics_of_calls(shared: Client, name: str) -> None:
 
 def test_every_metric_is_there_from_the_start(tmp_path: Path) -> None:
     with Process("user_svc", cwd=tmp_path) as process, ready_client(process) as client:
+        client.wait_until_serving("readiness")
+        wait_until(lambda: client.metric("serving_status", service="readiness") == 1)
         text = client.metrics()
     for series in (
         *(
@@ -222,9 +224,9 @@ def test_every_metric_is_there_from_the_start(tmp_path: Path) -> None:
         "password_hash_seconds_count 0.0",
         "password_hash_queue_depth 0.0",
         "password_hash_rejected_total 0.0",
-        'db_pool_connections{state="in_use"} 0.0',
+        'db_pool_connections{state="in_use"} ',  # the stored costs may be read just now
         'db_pool_connections{state="idle"} ',
-        "db_query_duration_seconds_count 0.0",
+        "db_query_duration_seconds_count ",
         "build_info{",
     ):
         assert f"\n{series}" in text

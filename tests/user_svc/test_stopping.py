@@ -20,7 +20,7 @@ def request(number: int = 0) -> user_pb2.LoginRequest:
 
 
 def test_calls_in_flight_finish(tmp_path: Path) -> None:
-    env = {"BCRYPT_COST": "12", "HASH_SLOTS": "1"}
+    env = {"BCRYPT_COST": "14", "HASH_SLOTS": "1"}
     with Process("user_svc", env=env, cwd=tmp_path) as process, ready_client(process) as client:
         calls = [client.users.Login.future(request(number), timeout=30) for number in range(3)]
         wait_until(lambda: client.metric("password_hash_queue_depth") == 2)

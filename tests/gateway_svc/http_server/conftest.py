@@ -22,7 +22,7 @@ def impatient(users: UsersStub, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "JWT_SECRET": SECRET,
         "USER_SERVICE_TARGET": users.target,
         "HEAD_TIMEOUT": "0.5",
-        "KEEP_ALIVE_TIMEOUT": "2",
+        "KEEP_ALIVE_TIMEOUT": "4",
     }
     with Process("gateway_svc", env=env, cwd=tmp_path_factory.mktemp("gateway")) as process:
         wait_until_ready(process)

@@ -189,6 +189,6 @@ def test_connection_survives_a_discarded_body(impatient: Process, connect: Conne
     client.socket.settimeout(1)
     with pytest.raises(TimeoutError):
         client.socket.recv(1)
-    client.socket.settimeout(5)
+    client.socket.settimeout(10)
     assert client.ask(GET_PING).status == 200
     assert client.is_closed()

@@ -290,7 +290,7 @@ def test_idle_connections_outlive_the_head_timeout(impatient: Process, connect: 
     assert client.ask(GET_PING).status == 200
     client.socket.setblocking(False)
     stays(lambda: not _readable(client), 1, what="the connection to be open")
-    client.socket.settimeout(5)
+    client.socket.settimeout(10)
     assert client.ask(GET_PING).status == 200
     assert client.is_closed()
 

@@ -33,9 +33,10 @@ def requests_of_their_own_connections(gateway: Process, count: int) -> None:
 def half_heads(gateway: Process, count: int) -> None:
     head = START + b"".join(b"X-%d: %b\r\n" % (number, b"y" * 300) for number in range(99))
     with ExitStack() as stack:
-        clients = [stack.enter_context(RawClient(gateway.port)) for _ in range(count)]
-        for client in clients:
-            client.send(head[:31_000])
+        clients = []
+        for _ in range(count):
+            clients.append(stack.enter_context(RawClient(gateway.port)))
+            clients[-1].send(head[:31_000])
         assert [client.answer().status for client in clients] == [408] * count
 
 

@@ -82,7 +82,8 @@ class RegistrarHarness:
         """Wait until the instance is registered under a lease, the only one there is, and is seen to be."""
         since = time.monotonic()
         wait_until(self._registered, timeout, what="the instance to be registered under a live lease")
-        wait_until(lambda: self._seen(since), timeout, what="the resolver to have seen it")
+        # Looking at etcd beside keeps its short-lived tokens in use.
+        wait_until(lambda: self._seen(since) and self._registered(), timeout, what="the resolver to have seen it")
         wait_until(lambda: self.etcd.leases() == {self.found.lease}, timeout, what="only the key's lease to be left")
 
     def away(self, duration: float = 0.0) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.support.etcd import Etcd
 from tests.support.wait import wait_until
 
-TTL = 1
+TTL = 3
 BUSY = 0.15
 """Of one core. A thread that spins takes all of it; this code takes 0.01."""
 

@@ -312,8 +312,8 @@ def test_held_is_false_without_our_key(own_etcd: Etcd) -> None:
     ):
         proxy.hold_requests("Txn")
         own_etcd.delete(harness.key)
-        wait_until(lambda: not harness.registrar.held)
-        assert harness.held == [True, False]
+        wait_until(lambda: harness.held == [True, False])
+        assert not harness.registrar.held
         proxy.release()
         harness.back()
 
