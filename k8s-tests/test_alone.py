@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.cluster import Manifest, wait_until
 from support.namespace import Namespace
 from support.platform import SMALL
 from support.release import Release
@@ -50,13 +51,15 @@ def test_gateway_finds_its_user_service(apart: Namespace, gateway: str) -> None:
 
 def test_gateway_without_a_user_service_is_not_ready(apart: Namespace) -> None:
     apart.wait_for_pods("etcd", 1, release="lonely")
-    (pod,) = apart.pods("gateway-svc", release="lonely")
-    name = pod["metadata"]["name"]
-    status = pod["status"]["containerStatuses"][0]
-    assert status["started"]
-    assert not status["ready"]
+
+    def started() -> Manifest:
+        (pod,) = apart.pods("gateway-svc", release="lonely")
+        return pod if pod["status"].get("containerStatuses", [{}])[0].get("started") else {}
+
+    pod = wait_until(started, 60, what="the gateway to have started")
+    assert not pod["status"]["containerStatuses"][0]["ready"]
     answer = apart.execute(
-        name,
+        pod["metadata"]["name"],
         "python",
         "-c",
         "import http.client as h; c = h.HTTPConnection('127.0.0.1', 9090); c.request('GET', '/readyz');"

@@ -60,9 +60,12 @@ def test_lost_users_come_back_as_the_page_says(saved: Platform) -> None:
     perform(saved, "Restore")
     saved.replicas["user-svc"] = 2
     saved.restore()
-    assert login(saved, before) == 200
+    # the gateway's calls go to the new pods once the policies let them through
+    wait_until(lambda: login(saved, before) == 200, 30, what="a login after the restore")
     assert login(saved, after) == 401
     saved.register()
+    of_restore = "batch.kubernetes.io/job-name=restore"
+    wait_until(lambda: not saved.namespace.list_all("Pod", of_restore), 30, what="the end of the restore's pod")
     for pod in saved.namespace.list_all("Pod", "app.kubernetes.io/name=mysql-backup"):
         log = saved.namespace.log(pod["metadata"]["name"])
         assert not [secret for secret in saved.secrets() if secret in log]
@@ -172,7 +175,7 @@ def test_upgraded_server_keeps_users_and_goes_back(saved: Platform, figures: Rec
     figures("MySQL back with a dump: seconds", time.monotonic() - began)
     saved.replicas["user-svc"] = 2
     saved.restore()
-    assert login(saved, early) == 200
+    wait_until(lambda: login(saved, early) == 200, 30, what="a login after the restore")
     assert login(saved, late) == 401
     saved.register()
 

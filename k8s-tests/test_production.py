@@ -1,7 +1,7 @@
 """The umbrella with values-production.yaml: all that a careful operator turns on, together."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import Any
 
@@ -62,6 +62,11 @@ def platform(production: Production) -> Production:
     return production
 
 
+def reaches_all(pod: ClientPod, peers: Collection[str]) -> bool:
+    """Whether each `host:port` accepts a connection of the pod."""
+    return set(json.loads(pod.run("connect.py", "5", *peers))) == set(peers)
+
+
 @pytest.fixture(scope="module")
 def strangers(production: Production) -> Iterator[Callable[..., Any]]:
     """Tries identities on the ports behind TLS, from pods that the NetworkPolicies let through to them."""
@@ -70,6 +75,9 @@ def strangers(production: Production) -> Iterator[Callable[..., Any]]:
         pod.wait()
     peers = {"gateway-svc": {"user-svc": "vp-user-svc:8888", "etcd": "vp-etcd:2379"}}
     peers["user-svc"] = {"mysql": "vp-mysql:3306"}
+    for name, pod in pods.items():
+        # the policies let a new pod through a moment after it is there
+        wait_until(partial(reaches_all, pod, peers[name].values()), 60, what=f"{pod.name} to reach its peers")
     password = production.secret_values("vp-mysql")["password"]
 
     def attempt(identities: dict[str, dict[str, str] | None], password: str = password) -> dict[str, dict[str, str]]:

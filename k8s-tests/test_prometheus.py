@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from support.client_pod import Traffic
-from support.cluster import condition, wait_until
+from support.cluster import wait_until
 from support.namespace import CHARTS
 from support.platform import VALUES, Platform
 from support.prometheus import Prometheus
@@ -38,6 +38,8 @@ PASSING: set[Alert] = {
     ("GatewayFindsNoUserService", "critical"),
     ("GatewayFindsNoUserService", "warning"),
 }
+LATER: set[Alert] = {("RevocationsStale", "warning")}
+"""Raised as well when the database has been unavailable for half a minute."""
 
 
 @dataclass
@@ -50,6 +52,11 @@ class Watched:
     began: float
 
 
+def raised(watch: Prometheus) -> set[Alert]:
+    """Return the alerts that are firing or pending, but for those on latency: they are tested without a cluster."""
+    return {alert for alert in watch.raised if "Latency" not in alert[0]}
+
+
 @pytest.fixture(scope="module")
 def watched(installed: Platform) -> Iterator[Watched]:
     installed.restore()
@@ -59,7 +66,7 @@ def watched(installed: Platform) -> Iterator[Watched]:
     try:
         pods = sum(installed.replicas[name] for name in (*SERVICES, "etcd"))
         wait_until(lambda: len(watch.query("up == 1")) == pods, 60, what=f"{pods} pods to be scraped")
-        wait_until(lambda: not watch.raised, 60, what="all to be well")
+        wait_until(lambda: not raised(watch), 60, what="all to be well")
         with installed.traffic(**RATES) as traffic:
             traffic.wait_for(60)
             # Refreshes are rare: a pod that is deleted could take the only one with it, and their rate would be 0 / 0.
@@ -101,14 +108,18 @@ def _some_things_go_wrong(watched: Watched, traffic: Traffic) -> None:
     scanned = [{"method": "PUT", "url": f"{platform.gateway}/path/{n}"} for n in range(60)]
     answers = platform.client_pod.ask(*[forged] * 3, *scanned)
     assert {answer["status"] for answer in answers} == {401, 404}
-    live = {pod["metadata"]["name"] for name in (*SERVICES, "etcd") for pod in namespace.live(name)}
-    wait_until(lambda: {target["labels"]["pod"] for target in watch.targets} == live, 60, what=f"no targets but {live}")
-    wait_until(lambda: not watch.raised, 60, what="nothing to be wrong")
+
+    def only_live_pods_are_targets() -> bool:
+        live = {pod["metadata"]["name"] for name in (*SERVICES, "etcd") for pod in namespace.live(name)}
+        return {target["labels"]["pod"] for target in watch.targets} == live
+
+    wait_until(only_live_pods_are_targets, 60, what="no targets but the live pods")
+    wait_until(lambda: not raised(watch), 60, what="nothing to be wrong")
 
     namespace.scale("StatefulSet", "vp-mysql", 0)
     try:
         # a scrape that was late has TargetDown pending for a moment
-        wait_until(lambda: watch.raised == LASTING | PASSING, 90, what=f"{LASTING | PASSING} to be raised")
+        wait_until(lambda: raised(watch) - LATER == LASTING | PASSING, 90, what=f"{LASTING | PASSING} to be raised")
         for operation in ("login", "register"):
             wait_until(lambda o=operation: len(traffic.lost(o)) >= FAILED_EACH, 60, what="requests to fail")  # type: ignore[misc]
     finally:
@@ -146,7 +157,7 @@ def test_every_query_has_a_result(watched: Watched) -> None:
 
 def test_refusal_reasons_are_kept_for_clients(watched: Watched) -> None:
     """While it lasted, nothing else was; the budget stays burnt."""
-    wait_until(lambda: watched.by.raised == LASTING, 60, what=f"only {LASTING} to be raised")
+    wait_until(lambda: raised(watched.by) == LASTING, 60, what=f"only {LASTING} to be raised")
 
 
 def test_a_pod_has_few_series_whatever_clients_sent(watched: Watched) -> None:
@@ -158,7 +169,8 @@ def test_a_pod_has_few_series_whatever_clients_sent(watched: Watched) -> None:
 
 
 def test_prometheus_itself_keeps_to_the_restricted_standard(watched: Watched) -> None:
-    pod = watched.platform.namespace.get("Pod", "prometheus")
+    namespace = watched.platform.namespace
+    namespace.wait_for_pod("prometheus", 30, what="Prometheus to be ready after the queries")
+    pod = namespace.get("Pod", "prometheus")
     assert pod
-    assert condition(pod, "Ready")
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 0

@@ -99,11 +99,13 @@ class Namespace:
         wait_until(ready, timeout, what=what)
 
     def wait_for_pods(self, name: str, count: int, timeout: float = 120, *, release: str = "vp") -> list[Manifest]:
-        """Wait until the chart has exactly so many pods, all of them ready; return them."""
+        """Wait until the chart has exactly so many pods, all of them ready and to stay; return them."""
 
         def ready() -> list[Manifest]:
             found = self.pods(name, release)
-            return found if len(found) == count and all(condition(pod, "Ready") for pod in found) else []
+            # one that is being deleted stays ready for a moment
+            whole = all(condition(pod, "Ready") and "deletionTimestamp" not in pod["metadata"] for pod in found)
+            return found if len(found) == count and whole else []
 
         if not count:
             wait_until(lambda: not self.pods(name, release), timeout, what=f"the end of all pods of {name}")
