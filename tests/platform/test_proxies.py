@@ -1,5 +1,6 @@
 """Gateways come and go behind proxies that keep their connections to them."""
 
+import csv
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,13 @@ SECRET = "a secret of the tests, at least 32 bytes long"
 LOCATION = """location / {
   proxy_pass http://gateway; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
 }"""
-CHECKS = ("option redispatch", "option httpchk GET /readyz", "default-server check inter 200ms fall 1 rise 1")
+CHECKS = (
+    "option redispatch",
+    "option httpchk GET /readyz",
+    "default-server check inter 200ms fall 1 rise 1",
+    "stats enable",
+    "stats uri /of-haproxy",
+)
 ACCOUNT = {"username": "testuser123", "password": "password123"}
 
 
@@ -28,6 +35,12 @@ def requests(url: str) -> Send:
         return await client.get(f"{url}/ping")
 
     return send
+
+
+def uses_both(url: str) -> bool:
+    """Whether HAProxy has found both gateways ready: it learns that from its own checks, after they are."""
+    states = csv.DictReader(httpx.get(f"{url}/of-haproxy;csv").text.splitlines())
+    return [row["status"] for row in states if row["svname"].startswith("gateway")] == ["UP", "UP"]
 
 
 def test_restarts_behind_nginx_and_haproxy_lose_nothing(tmp_path: Path) -> None:
@@ -59,7 +72,7 @@ def test_restarts_behind_nginx_and_haproxy_lose_nothing(tmp_path: Path) -> None:
             gateways = [start(*each) for each in ports]
             for gateway in gateways:
                 wait_until(partial(is_ready, gateway), 20, what="the gateway to be ready")
-            wait_until(lambda: httpx.get(f"{urls[1]}/ping").status_code == 200, 5, what="HAProxy to know that")
+            wait_until(partial(uses_both, urls[1]), 5, what="HAProxy to know that")
             assert httpx.post(f"{urls[0]}/api/register", json=ACCOUNT).status_code == 200
             with Traffic(requests(urls[0]), rate=20) as some, Traffic(requests(urls[1]), rate=20) as others:
                 for each, old in zip(ports, gateways, strict=True):
@@ -67,6 +80,7 @@ def test_restarts_behind_nginx_and_haproxy_lose_nothing(tmp_path: Path) -> None:
                     assert old.wait() == 0
                     new = start(*each)
                     wait_until(partial(is_ready, new), 20, what="the gateway to be ready")
+                    wait_until(partial(uses_both, urls[1]), 5, what="HAProxy to know that")
                     some.wait_for(20)
                     others.wait_for(20)
             assert not some.others(200), some.summary
