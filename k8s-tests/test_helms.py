@@ -131,7 +131,7 @@ def test_key_outlives_a_first_install_that_fails(gate: Gate, program: str) -> No
     undo = "--atomic" if program == "helm" else "--rollback-on-failure"
     broken = {**GATEWAY, "image": {"tag": "there-is-none"}}
     with pytest.raises(HelmError):
-        gate.release.install(broken, undo, timeout=8)  # in which the hook that makes the key must end
+        gate.release.install(broken, undo, timeout=8)  # long enough for the hook that makes the key
     assert gate.namespace.get("Deployment", gate.name) is None
     made = gate.key()
     gate.release.upgrade(GATEWAY, "--install", "--wait=false")

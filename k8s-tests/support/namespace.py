@@ -99,7 +99,7 @@ class Namespace:
         wait_until(ready, timeout, what=what)
 
     def wait_for_pods(self, name: str, count: int, timeout: float = 120, *, release: str = "vp") -> list[Manifest]:
-        """Wait until the chart has exactly so many pods, all of them ready and to stay; return them."""
+        """Wait until the chart has exactly so many pods, all of them ready and none being deleted; return them."""
 
         def ready() -> list[Manifest]:
             found = self.pods(name, release)

@@ -1,6 +1,5 @@
 """A database that stops to accept writes, as a primary does that is demoted, and its successor."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,10 +83,9 @@ def test_read_only_connections_are_replaced_every_second(pair: tuple[Database, D
         assert client.register("before").code == 200
         with set_global(first, "read_only"):
             wait_until(lambda: "read-only" in readyz(client), BACK)
-            before, began = proxy.accepted, time.monotonic()
+            before = proxy.accepted
             stays(lambda: client.login("before").code == 200, 3)
-            # The monitor's own, and those of the pool that were in use: two at most, since the costs are read beside.
-            assert 2 <= proxy.accepted - before <= 3 * (time.monotonic() - began + 1)
+            assert 2 <= proxy.accepted - before <= 10
 
 
 def test_uncountable_wrong_passwords_get_no_answer(pair: tuple[Database, Database], tmp_path: Path) -> None:

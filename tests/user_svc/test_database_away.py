@@ -112,7 +112,7 @@ def test_each_cause_is_logged_once_without_secrets(held: Database, tmp_path: Pat
         held.execute(f"ALTER USER '{user}'@'%' IDENTIFIED BY '{right}'")
         wait_until(lambda: len(warnings(process)) == 2)
         held.execute(f"GRANT ALL ON `{held.name}`.* TO '{user}'@'%'")
-        client.wait_until_serving("readiness")
+        client.wait_until_serving("readiness", timeout=BACK)
         first, second = warnings(process)
         assert first.startswith("DB_DSN")
         assert "ER_ACCESS_DENIED_ERROR" in first
@@ -141,4 +141,4 @@ def test_unwritable_sqlite_does_not_end_the_process(tmp_path: Path) -> None:
         assert process.wait_for("DATA_DIR")["level"] == "WARNING"
         assert not client.serves("readiness")
         (tmp_path / "file").unlink()
-        client.wait_until_serving("readiness")
+        client.wait_until_serving("readiness", timeout=BACK)
